@@ -1,0 +1,84 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# How long each fuzz test runs under "make fuzz".
+FUZZTIME ?= 30s
+
+TOOLS := $(CURDIR)/.build/tools
+BUF := $(TOOLS)/buf
+STATICCHECK := $(TOOLS)/staticcheck
+PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+GENERATED := .build/generated
+
+.PHONY: help build test test-long lint generate check-generate regenerate demo cluster cluster-stop fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the static binary ./muster
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o muster ./cmd/muster
+
+test: ## run all tests with the race detector
+	go test -race -timeout 10m ./...
+
+test-long: ## the same, and what takes minutes
+	MUSTER_LONG=1 go test -race -count=1 -timeout 60m ./...
+
+# The last step goes without the cache, which does not know that these tests read every file of the tree.
+lint: $(STATICCHECK) ## gofmt, vet, staticcheck, and the rules on imports and purity
+	@unformatted=$$(find . -name '*.go' -not -path './.*' -print0 | xargs -0 gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not formatted; run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$(STATICCHECK) ./...
+	go test -count=1 ./cmd/lint
+
+generate: regenerate ## make the Go files below proto/ from the .proto files
+	find proto -name '*.pb.go' -delete
+	cp -R $(GENERATED)/proto .
+
+check-generate: regenerate ## fail if the Go files below proto/ are not what generate makes
+	@diff -ru --exclude='*.proto' --exclude=buf.yaml proto $(GENERATED)/proto || \
+		{ echo "proto/ (-) differs from what its .proto files make (+); run make generate"; exit 1; }
+
+# Into a directory of its own, so that a failure leaves the tree as it was.
+regenerate: $(BUF) $(PLUGINS)
+	$(BUF) lint proto
+	rm -rf $(GENERATED)
+	PATH="$(TOOLS):$$PATH" $(BUF) generate proto --template .ci/tools/buf.gen.yaml --output $(GENERATED)
+
+demo: build ## three servers, two worlds, a killed leader, a restore: about a minute
+	go build -o .build/demo ./deploy/demo
+	.build/demo -muster ./muster
+
+cluster: build ## start three local nodes in the background, data below .muster/
+	deploy/cluster.sh start
+
+cluster-stop: ## end the nodes that "make cluster" started; their data stays
+	@deploy/cluster.sh stop
+
+# go test -list prints the tests of a package and then a line "ok PACKAGE".
+fuzz: ## run every fuzz test for FUZZTIME (30s), one after the other
+	@list=$$(go test -list '^Fuzz' ./...); \
+	awk '/^Fuzz/ { tests[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, tests[i]; n = 0 }' <<<"$$list" | \
+	while read -r package test; do \
+		echo "== $$package $$test"; \
+		go test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	done
+
+clean: cluster-stop ## remove what these targets made, the local cluster's data too
+	rm -rf muster .build .muster
+
+# The tools, built once from modfiles of their own, so that their dependencies are not Muster's.
+
+$(BUF): .ci/tools/buf/go.mod .ci/tools/buf/go.sum
+	go build -modfile=.ci/tools/buf/go.mod -o $@ github.com/bufbuild/buf/cmd/buf
+
+$(STATICCHECK): .ci/tools/staticcheck/go.mod .ci/tools/staticcheck/go.sum
+	go build -modfile=.ci/tools/staticcheck/go.mod -o $@ honnef.co/go/tools/cmd/staticcheck
+
+$(TOOLS)/protoc-gen-go: .ci/tools/gen/go.mod .ci/tools/gen/go.sum
+	go build -modfile=.ci/tools/gen/go.mod -o $@ google.golang.org/protobuf/cmd/protoc-gen-go
+
+$(TOOLS)/protoc-gen-go-grpc: .ci/tools/gen/go.mod .ci/tools/gen/go.sum
+	go build -modfile=.ci/tools/gen/go.mod -o $@ google.golang.org/grpc/cmd/protoc-gen-go-grpc

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/proto/muster/v1/musterv1grpc"
+	"muster/transport/client"
+	"muster/transport/rpcstatus"
+)
+
+// fake answers what the verbs ask, and remembers it.
+type fake struct {
+	musterv1grpc.UnimplementedSystemServiceServer
+	musterv1grpc.UnimplementedClusterServiceServer
+	upserted *musterv1.UpsertWorldRequest
+	viewed   *musterv1.ViewRequest
+	restored []byte
+	adopted  bool
+}
+
+func (f *fake) UpsertWorld(_ context.Context, req *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+	f.upserted = req
+	if req.GetSpec().GetWorld() == "taken" {
+		return nil, rpcstatus.New(musterv1.Reason_REASON_CONTRADICTS, "world taken exists and its shape is 2, not 3")
+	}
+	return &musterv1.UpsertWorldResponse{Generation: 4, Changed: true, Number: 9}, nil
+}
+
+func (f *fake) View(_ context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
+	f.viewed = req
+	view := exampleView()
+	if len(req.GetWorlds()) == 1 && req.GetWorlds()[0] != "train" {
+		view.Worlds = nil
+	}
+	return view, nil
+}
+
+func (f *fake) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv1.StopResponse, error) {
+	if req.GetReason() == "hang" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	answer := &musterv1.StopResponse{Operation: 12, Number: 13}
+	for _, world := range req.GetWorlds() {
+		result := &musterv1.WorldStop{World: world, Result: musterv1.WorldStop_RESULT_STOPPING, Operation: 12}
+		if world == "nowhere" {
+			result = &musterv1.WorldStop{World: world, Result: musterv1.WorldStop_RESULT_UNKNOWN}
+		}
+		answer.Worlds = append(answer.Worlds, result)
+	}
+	return answer, nil
+}
+
+func (f *fake) Status(context.Context, *musterv1.StatusRequest) (*musterv1.StatusResponse, error) {
+	return exampleStatus(), nil
+}
+
+func (f *fake) FindLeader(context.Context, *musterv1.FindLeaderRequest) (*musterv1.FindLeaderResponse, error) {
+	return &musterv1.FindLeaderResponse{}, nil
+}
+
+func (f *fake) SaveState(_ *musterv1.SaveStateRequest, stream grpc.ServerStreamingServer[musterv1.SaveStateResponse]) error {
+	return stream.Send(&musterv1.SaveStateResponse{Data: []byte("MUSTER01 and so on")})
+}
+
+func (f *fake) RestoreState(stream grpc.ClientStreamingServer[musterv1.RestoreStateRequest, musterv1.RestoreStateResponse]) error {
+	f.restored = nil
+	for {
+		piece, err := stream.Recv()
+		if err != nil {
+			return stream.SendAndClose(&musterv1.RestoreStateResponse{Number: 1000, Worlds: 2, Procs: 7})
+		}
+		f.adopted = f.adopted || piece.GetAdopt()
+		f.restored = append(f.restored, piece.GetData()...)
+	}
+}
+
+func (f *fake) RejoinNode(_ context.Context, req *musterv1.RejoinNodeRequest) (*musterv1.RejoinNodeResponse, error) {
+	return &musterv1.RejoinNodeResponse{RemovedServerId: req.GetNode() + "-00000001", ServerId: req.GetNode() + "-00000002"}, nil
+}
+
+// serve runs the fake on loopback until the test ends.
+func (f *fake) serve(t *testing.T) (address string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	musterv1grpc.RegisterSystemServiceServer(server, f)
+	musterv1grpc.RegisterClusterServiceServer(server, f)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) })
+	t.Cleanup(func() {
+		server.Stop()
+		serving.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// muster runs the program.
+func muster(t *testing.T, args ...string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader("a file from standard input"), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestExitCode(t *testing.T) {
+	require.Equal(t, exitDone, exitCode(nil))
+	require.Equal(t, exitFailed, exitCode(errors.New("odd")))
+	require.Equal(t, exitFailed, exitCode(context.Canceled))
+	require.Equal(t, exitUsage, exitCode(fmt.Errorf("world: %w", usagef("bad id"))))
+	require.Equal(t, exitTimeout, exitCode(fmt.Errorf("stop: %w", context.DeadlineExceeded)))
+	require.Equal(t, exitNoAnswer, exitCode(errors.Join(context.DeadlineExceeded, client.ErrNoAnswer)))
+}
+
+// What is wrong with the command line is told without asking anybody, and names what is wrong.
+func TestRun_Usage(t *testing.T) {
+	for line, told := range map[string]string{
+		"frobnicate":                                       "unknown command \"frobnicate\"",
+		"world frobnicate":                                 "unknown command \"frobnicate\"",
+		"status --frobnicate":                              "unknown flag: --frobnicate",
+		"status extra":                                     "unknown command \"extra\"",
+		"status -o yaml":                                   "--output \"yaml\": give table or json",
+		"status --timeout 0s":                              "--timeout 0s",
+		"status --servers localhost":                       "--servers \"localhost\": give host:port",
+		"status --servers ,":                               "--servers is empty",
+		"world get":                                        "give one world (got 0 arguments)",
+		"world get 9lives":                                 "9lives",
+		"world create a":                                   "give exactly one of --procs, --shape and --open",
+		"world create a --procs 2 --open":                  "give exactly one of",
+		"world create a --procs 0":                         "--procs must be at least 1",
+		"world create a --shape 2,x":                       "--shape \"2,x\"",
+		"world create a --shape 2,0":                       "--shape \"2,0\"",
+		"world create a --procs 2 --procs-per-host 0":      "--procs-per-host must be at least 1",
+		"world create a --procs 2 --label x":               "--label \"x\": give key=value",
+		"world create a --procs 2 --label x=1 --label x=2": "the key \"x\" is given twice",
+		"world create a --procs 2 --lease soon":            "give a duration above 0, such as 3s",
+		"world create a --procs 2 --lease never":           "give a duration above 0, such as 3s",
+		"world create a --procs 2 --on-failure cry":        "give stop or keep",
+		"world stop":                                       "give at least one world",
+		"world stop ok in/valid":                           "in/valid",
+		"ps a/b":                                           "a/b",
+		"ps a/16777216":                                    "16777216",
+		"state save":                                       "give one file, or -",
+	} {
+		t.Run(line, func(t *testing.T) {
+			code, out, errs := muster(t, strings.Fields(line)...)
+			require.Equal(t, exitUsage, code, errs)
+			require.Empty(t, out)
+			require.Contains(t, errs, told)
+			require.Contains(t, errs, "--help'.")
+		})
+	}
+}
+
+func TestRun_NobodyAnswers(t *testing.T) {
+	code, out, errs := muster(t, "status", "--servers", "127.0.0.1:1", "--timeout", "300ms")
+	require.Equal(t, exitNoAnswer, code)
+	require.Empty(t, out)
+	require.Contains(t, errs, "no server answered")
+	require.Contains(t, errs, "server 127.0.0.1:1: cannot connect: dial tcp 127.0.0.1:1: connect: connection refused")
+	require.Contains(t, errs, "MUSTER_SERVERS")
+}
+
+func TestRun_Verbs(t *testing.T) {
+	f := &fake{}
+	servers := "--servers=" + f.serve(t)
+	file := filepath.Join(t.TempDir(), "muster.state")
+
+	code, out, _ := muster(t, servers, "world", "create", "train", "--shape", "2,3", "--label", "b=2", "--label", "a=1", "--eviction", "never", "--lease", "3s")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "World train is created (generation 4).\n", out)
+	require.Equal(t, []uint32{2, 3}, f.upserted.GetSpec().GetShape().GetDims())
+	require.Equal(t, uint32(8), f.upserted.GetSpec().GetProcsPerHost())
+	require.Equal(t, int64(-1), f.upserted.GetSpec().GetTimeouts().GetEvictionNs())
+	require.Equal(t, int64(3e9), f.upserted.GetSpec().GetTimeouts().GetLeaseNs())
+	require.Equal(t, "a", f.upserted.GetLabels()[0].GetKey())
+
+	code, _, errs := muster(t, servers, "world", "create", "taken", "--procs", "3")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "muster: upsert world: world taken exists and its shape is 2, not 3\n", errs)
+	require.Nil(t, f.upserted.GetSpec().GetTimeouts())
+
+	code, _, errs = muster(t, servers, "world", "get", "nowhere")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "there is no world nowhere")
+
+	code, out, errs = muster(t, servers, "world", "stop", "train", "nowhere")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "WORLD    RESULT    OPERATION\ntrain    Stopping  12\nnowhere  Unknown   -\n", out)
+	require.Contains(t, errs, "there is no world nowhere")
+
+	code, _, errs = muster(t, servers, "world", "stop", "train", "--reason", "hang", "--timeout", "300ms")
+	require.Equal(t, exitTimeout, code)
+	require.Contains(t, errs, "may have been applied")
+
+	code, out, _ = muster(t, servers, "ps", "train/1", "-o", "json")
+	require.Equal(t, exitDone, code)
+	require.Contains(t, out, `"incarnation": "101"`)
+	require.NotContains(t, out, `"incarnation": "100"`)
+	code, _, errs = muster(t, servers, "ps", "train/4")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "train[4] has not joined")
+
+	code, _, _ = muster(t, servers, "view", "--world", "train", "--label", "team=vision", "--ended", "--stale")
+	require.Equal(t, exitDone, code)
+	require.True(t, f.viewed.GetStale() && f.viewed.GetIncludeEnded())
+	require.Equal(t, "vision", f.viewed.GetWorldLabels()[0].GetValue())
+
+	code, out, _ = muster(t, servers, "state", "save", file)
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "Saved 18 bytes to "+file+".\n", out)
+	left, err := os.ReadDir(filepath.Dir(file))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "something was left beside the file")
+	code, out, _ = muster(t, servers, "state", "save", "-")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "MUSTER01 and so on", out)
+
+	code, out, _ = muster(t, servers, "state", "restore", file, "--adopt")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "Restored 2 worlds with 7 procs; the epoch is 1000.\n", out)
+	require.True(t, f.adopted)
+	require.Equal(t, "MUSTER01 and so on", string(f.restored))
+	code, _, _ = muster(t, servers, "state", "restore", "-")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "a file from standard input", string(f.restored))
+	code, _, errs = muster(t, servers, "state", "restore", file+".not")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "no such file")
+
+	code, out, _ = muster(t, servers, "cluster", "rejoin", "n2")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "Node n2 is a voter as n2-00000002, in place of n2-00000001.\n", out)
+
+	code, out, _ = muster(t, "version")
+	require.Equal(t, exitDone, code)
+	require.Contains(t, out, "muster dev (go1.")
+}
+
+// Every example of every help text is a command line that this binary understands.
+func TestExamples_AreUnderstood(t *testing.T) {
+	f := &fake{}
+	address := f.serve(t)
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("muster.state", []byte("MUSTER01"), 0o600))
+	for _, example := range examples(newRoot(&cli{})) {
+		args := append(splitQuoted(example)[1:], "--servers", address)
+		code, _, errs := muster(t, args...)
+		require.Equal(t, exitDone, code, "%s: %s", example, errs)
+	}
+}

@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+	"muster/raftnode"
+	"muster/system"
+)
+
+// machine is the state as the log drives it. raftnode holds its lock around every method, so that it needs none of its own.
+type machine struct {
+	state    *fsm.State
+	applied  func(fsm.Effects)
+	restored func()
+}
+
+func (m *machine) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outcome, bool, error) {
+	a, err := m.state.Apply(index, term, e)
+	if err != nil {
+		return nil, false, err
+	}
+	m.applied(a.Effects)
+	if a.Effects.Restored {
+		m.restored()
+	}
+	return a.Outcomes, a.Dropped, nil
+}
+
+func (m *machine) Freeze() (raftnode.Frozen, error) {
+	f, err := m.state.Freeze()
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (m *machine) Decode(r io.Reader) (func(), error) {
+	s, err := fsm.Decode(r)
+	if err != nil {
+		return nil, err
+	}
+	return func() { m.state = s }, nil
+}
+
+// reader gives the state to those who only read.
+type reader struct{ n *Node }
+
+func (r reader) Read(f func(*fsm.State)) {
+	r.n.raft.Read(func() { f(r.n.machine.state) })
+}
+
+// term is a raftnode.Term with the errors that system tells apart.
+type term struct{ *raftnode.Term }
+
+func (t term) Begin(s system.Sealer) { t.Term.Begin(s) }
+
+func (t term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
+	out, err := t.Term.Propose(ctx, c)
+	return out, mapError(err)
+}
+
+func (t term) ReadBarrier(ctx context.Context) error { return mapError(t.Term.ReadBarrier(ctx)) }
+
+// sentinels maps raftnode's errors to system's, most specific first.
+var sentinels = []struct{ from, to error }{
+	{raftnode.ErrFull, system.ErrFull},
+	{raftnode.ErrOutcomeUnknown, system.ErrOutcomeUnknown},
+	{raftnode.ErrNotApplied, system.ErrNotApplied},
+	{raftnode.ErrNotLeader, system.ErrNotApplied},
+	{raftnode.ErrNotServing, system.ErrNotApplied},
+}
+
+// mapped says what raftnode says, and is one of system's sentinels.
+type mapped struct {
+	error
+	sentinel error
+}
+
+func (m mapped) Unwrap() []error { return []error{m.error, m.sentinel} }
+
+func mapError(err error) error {
+	for _, s := range sentinels {
+		if errors.Is(err, s.from) {
+			return mapped{err, s.to}
+		}
+	}
+	return err
+}

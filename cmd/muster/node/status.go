@@ -1,0 +1,204 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+	"muster/proto/muster/v1/musterv1grpc"
+	"muster/raftnode"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Leader is who leads, as far as this node knows; nil if it does not.
+func (n *Node) Leader() *musterv1.LeaderHint {
+	l, ok := n.raft.Leader()
+	if !ok {
+		return nil
+	}
+	hint := &musterv1.LeaderHint{Node: l.Name, Address: l.Address, RaftTerm: l.Term}
+	if l.Name == n.cfg.Name {
+		epoch, raftTerm, leading := n.system.Leading()
+		if !leading {
+			return nil // elected, but its term is not published: nobody should come yet
+		}
+		hint.Epoch, hint.RaftTerm = epoch, raftTerm
+		return hint
+	}
+	n.raft.Read(func() { hint.Epoch = n.machine.state.Epoch() })
+	return hint
+}
+
+// ClusterID is empty while the node has none.
+func (n *Node) ClusterID() string { return n.raft.Status().ClusterID }
+
+// Status of this node, of its state, and what is wrong with it.
+func (n *Node) Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string) {
+	r := n.raft.Status()
+	_, _, leading := n.system.Leading()
+	s := &musterv1.NodeStatus{
+		Name: n.cfg.Name, ServerId: r.ServerID, Address: n.cfg.Advertise, Role: role(r), RaftTerm: r.Term,
+		LastIndex: r.LastIndex, CommitIndex: r.CommitIndex, AppliedIndex: r.AppliedIndex, SnapshotIndex: r.SnapshotIndex,
+		LastContactMs: r.LastContact.Milliseconds(), Version: n.cfg.Version, TermPublished: leading, Problem: r.Problem,
+		Sessions: uint32(n.hub.Open()),
+	}
+	var state *musterv1.StateStatus
+	n.raft.Read(func() {
+		digest := n.machine.state.Digest()
+		s.Number, s.Digest = n.machine.state.Number(), hex.EncodeToString(digest[:8])
+		state = n.machine.state.Status()
+	})
+	if state.Settings != nil {
+		s.FlagsDiffer = differences(n.cfg.Settings, state.Settings)
+	}
+	return s, state, n.alarms(s, state)
+}
+
+func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []string {
+	var out []string
+	if s.Problem != "" {
+		out = append(out, fmt.Sprintf("node %s: %s", s.Name, s.Problem))
+	}
+	for _, d := range s.FlagsDiffer {
+		out = append(out, fmt.Sprintf("node %s was started with %s; the state's value is in force", s.Name, d))
+	}
+	if state.Restoring {
+		out = append(out, "a restore is staged: nobody expires and nothing changes until it ends")
+	}
+	if state.Phase != musterv1.Phase_PHASE_RUNNING && state.Phase != musterv1.Phase_PHASE_UNSPECIFIED {
+		out = append(out, "the system is "+fsm.PhaseName(state.Phase)+": nothing may join or be created")
+	}
+	return out
+}
+
+func role(r raftnode.Status) musterv1.NodeStatus_NodeRole {
+	switch r.Role {
+	case raftnode.RoleLeader:
+		return musterv1.NodeStatus_NODE_ROLE_LEADER
+	case raftnode.RoleCandidate:
+		return musterv1.NodeStatus_NODE_ROLE_CANDIDATE
+	case raftnode.RoleStarting, raftnode.RoleWaiting:
+		return musterv1.NodeStatus_NODE_ROLE_WAITING
+	case raftnode.RoleStopped:
+		return musterv1.NodeStatus_NODE_ROLE_UNSPECIFIED
+	}
+	for _, s := range r.Servers {
+		if s.ID == r.ServerID && !s.Voter {
+			return musterv1.NodeStatus_NODE_ROLE_NONVOTER
+		}
+	}
+	return musterv1.NodeStatus_NODE_ROLE_FOLLOWER
+}
+
+// Peers are the nodes that this one was configured with, by name.
+func (n *Node) Peers() []*musterv1.NodeStatus {
+	if len(n.cfg.Peers) == 0 {
+		return []*musterv1.NodeStatus{{Name: n.cfg.Name, Address: n.cfg.Advertise}}
+	}
+	var out []*musterv1.NodeStatus
+	for _, p := range n.cfg.Peers {
+		out = append(out, &musterv1.NodeStatus{Name: p.Name, Address: p.Address})
+	}
+	return out
+}
+
+// Rejoin brings a wiped node back.
+func (n *Node) Rejoin(ctx context.Context, name string) (removed, added string, err error) {
+	return n.raft.Rejoin(ctx, name)
+}
+
+// differences lists the settings that a node was started with and that are not in force.
+func differences(flags, state *musterv1.Settings) []string {
+	var out []string
+	var walk func(prefix string, a, b protoreflect.Message)
+	walk = func(prefix string, a, b protoreflect.Message) {
+		fields := a.Descriptor().Fields()
+		for i := range fields.Len() {
+			f := fields.Get(i)
+			if f.Message() != nil {
+				walk(prefix, a.Get(f).Message(), b.Get(f).Message())
+				continue
+			}
+			if x, y := a.Get(f), b.Get(f); !x.Equal(y) {
+				out = append(out, fmt.Sprintf("%s%s = %s, not %s", prefix, settingName(f), settingValue(f, x), settingValue(f, y)))
+			}
+		}
+	}
+	if !proto.Equal(flags, state) {
+		walk("", flags.ProtoReflect(), state.ProtoReflect())
+	}
+	return out
+}
+
+func settingName(f protoreflect.FieldDescriptor) string {
+	name := string(f.Name())
+	if len(name) > 3 && name[len(name)-3:] == "_ns" {
+		return name[:len(name)-3]
+	}
+	return name
+}
+
+func settingValue(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	if name := string(f.Name()); len(name) > 3 && name[len(name)-3:] == "_ns" {
+		return time.Duration(v.Int()).String()
+	}
+	return v.String()
+}
+
+const watchInterval = 100 * time.Millisecond
+
+// watch shows readiness, and registers the node in the state once it takes part in its cluster.
+func (n *Node) watch(ctx context.Context) {
+	t := time.NewTicker(watchInterval)
+	defer t.Stop()
+	ready, registered := false, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		r := n.raft.Status()
+		hint := n.Leader()
+		if now := r.Problem == "" && hint != nil; now != ready {
+			ready = now
+			n.server.SetReady(ready)
+		}
+		if !registered && ready && r.ServerID != "" {
+			if err := n.register(ctx, hint, r.ServerID); err != nil {
+				n.log.Debug("not registered yet", "error", err)
+			} else {
+				registered = true
+			}
+		}
+	}
+}
+
+// register tells the leader what this node is.
+func (n *Node) register(ctx context.Context, leader *musterv1.LeaderHint, serverID string) error {
+	rec := &musterv1.NodeRecord{ServerId: serverID, Name: n.cfg.Name, Address: n.cfg.Advertise, Version: n.cfg.Version, MachineVersion: fsm.MachineVersion}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if leader.Node == n.cfg.Name {
+		out, err := n.system.RegisterNode(ctx, rec)
+		if err == nil && out.GetRefusal() != nil {
+			err = fmt.Errorf("refused: %s", out.GetRefusal().GetMessage())
+		}
+		return err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+leader.Address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(n.cfg.Dial))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = musterv1grpc.NewClusterServiceClient(conn).RegisterNode(ctx, &musterv1.RegisterNodeRequest{Node: rec})
+	return err
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"muster/cmd/muster/node"
+	"muster/raftnode"
+)
+
+// closeTimeout bounds handing over and ending a server that was asked to stop.
+const closeTimeout = 10 * time.Second
+
+// serverFlags is what `muster server` is told.
+type serverFlags struct {
+	node          string
+	peers         string
+	listen        string
+	advertise     string
+	dataDir       string
+	insecure      bool
+	logLevel      string
+	timeout       time.Duration
+	snapshotBytes int64
+	settings      settingsFlags
+}
+
+func newServer(*cli) *cobra.Command {
+	f := &serverFlags{}
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run one node of a cluster",
+		Long: `Run one node of a cluster.
+
+Give --node and the same --peers to all three nodes: the first start with empty data directories forms the cluster. Without
+any flags a cluster of one node runs, for trying things out. Ctrl-C and SIGTERM hand leadership over and end in order.
+
+The flags on timeouts are what a new cluster starts with; later the state has them, and a node whose flags differ says so.`,
+		Example: `  muster server
+  muster server --node n1 --peers n1=127.0.0.1:7380,n2=127.0.0.1:7381,n3=127.0.0.1:7382 --data-dir /var/lib/muster`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.node, "node", "n1", "name of this node, one of --peers")
+	flags.StringVar(&f.peers, "peers", "", "all nodes, the same list on each: n1=host:port,n2=host:port,n3=host:port; empty = a cluster of one")
+	flags.StringVar(&f.listen, "listen", "", "address to listen at (default: this node's address in --peers, or "+defaultServer+")")
+	flags.StringVar(&f.advertise, "advertise", "", "address the others reach this node at (default: its address in --peers, or --listen)")
+	flags.StringVar(&f.dataDir, "data-dir", "", "directory for log, votes and snapshots (default: NODE.muster)")
+	flags.BoolVar(&f.insecure, "insecure", false, "listen at an address that is not loopback although Muster has no TLS yet")
+	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
+	flags.DurationVar(&f.timeout, "election-timeout", raftnode.DefaultTimeout, "silence after which the others elect a new leader")
+	flags.Int64Var(&f.snapshotBytes, "snapshot-bytes", raftnode.DefaultSnapshotBytes, "log written between snapshots")
+	f.settings.register(flags)
+	return cmd
+}
+
+func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
+	cfg, err := f.config(log)
+	if err != nil {
+		return err
+	}
+	if cfg.Storage, err = raftnode.OpenStorage(f.dataDir, f.node); err != nil {
+		return err
+	}
+	if cfg.Listener, err = net.Listen("tcp", f.listen); err != nil {
+		_ = cfg.Storage.Close()
+		return fmt.Errorf("listen: %w: is another server running there?", err)
+	}
+	n, err := node.Start(cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Logger.Info("listening", "node", f.node, "address", f.listen, "advertise", cfg.Advertise, "data", f.dataDir, "version", version)
+	<-ctx.Done()
+	cfg.Logger.Info("stopping: handing over and ending in order")
+	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return n.Close(closing)
+}
+
+// config makes a node's configuration from the flags, naming the one that is wrong.
+func (f *serverFlags) config(log io.Writer) (node.Config, error) {
+	peers, err := parsePeers(f.peers)
+	if err != nil {
+		return node.Config{}, err
+	}
+	own := ""
+	for _, p := range peers {
+		if p.Name == f.node {
+			own = p.Address
+		}
+	}
+	if len(peers) > 0 && own == "" {
+		return node.Config{}, usagef("--node %s is not in --peers %s: list all nodes, this one too", f.node, f.peers)
+	}
+	if f.listen == "" {
+		if f.listen = own; f.listen == "" {
+			f.listen = defaultServer
+		}
+	}
+	if f.advertise == "" {
+		if f.advertise = own; f.advertise == "" {
+			f.advertise = f.listen
+		}
+	}
+	if err := checkExposure(f.listen, f.insecure); err != nil {
+		return node.Config{}, err
+	}
+	if f.dataDir == "" {
+		f.dataDir = f.node + ".muster"
+	}
+	if f.dataDir, err = filepath.Abs(f.dataDir); err != nil {
+		return node.Config{}, fmt.Errorf("--data-dir: %w", err)
+	}
+	level := hclog.LevelFromString(f.logLevel)
+	if level == hclog.NoLevel {
+		return node.Config{}, usagef("--log-level %q: give trace, debug, info, warn or error", f.logLevel)
+	}
+	settings, err := f.settings.settings()
+	if err != nil {
+		return node.Config{}, err
+	}
+	return node.Config{
+		Name: f.node, Advertise: f.advertise, Peers: peers, Dial: dialTCP, Settings: settings, Version: version, Timeout: f.timeout,
+		SnapshotBytes: f.snapshotBytes, Logger: hclog.New(&hclog.LoggerOptions{Name: f.node, Level: level, Output: log}),
+	}, nil
+}
+
+func parsePeers(list string) ([]raftnode.Peer, error) {
+	var peers []raftnode.Peer
+	for _, entry := range strings.Split(list, ",") {
+		if entry = strings.TrimSpace(entry); entry == "" {
+			continue
+		}
+		name, address, ok := strings.Cut(entry, "=")
+		if _, _, err := net.SplitHostPort(address); !ok || name == "" || err != nil {
+			return nil, usagef("--peers: %q: each peer is name=host:port", entry)
+		}
+		peers = append(peers, raftnode.Peer{Name: name, Address: address})
+	}
+	return peers, nil
+}
+
+// checkExposure keeps a server without TLS on this machine unless the operator insists.
+func checkExposure(listen string, insecure bool) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return usagef("--listen %q: give host:port: %w", listen, err)
+	}
+	if insecure || host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return usagef("--listen %s can be reached from other machines, and Muster has no TLS yet: whoever reaches the port may stop all jobs. "+
+		"Listen at 127.0.0.1, or say --insecure where the network itself is trusted", listen)
+}
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+}

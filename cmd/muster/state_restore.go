@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"muster/transport/client"
+)
+
+func newStateRestore(c *cli) *cobra.Command {
+	adopt := false
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Replace the state by a saved one; - is standard input",
+		Long: `Replace the state by a saved one; - is standard input.
+
+Everything that the cluster knows now is replaced. Procs that are in the file and still run go on as new incarnations.`,
+		Example: "  muster state restore muster.state --timeout 1m",
+		Args:    exactly("one file, or -"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return fmt.Errorf("restoring the state: %w", err)
+				}
+				defer file.Close()
+				in = file
+			}
+			return c.restore(cmd, in, adopt)
+		},
+	}
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept a file of another cluster")
+	return cmd
+}
+
+func (c *cli) restore(cmd *cobra.Command, in io.Reader, adopt bool) error {
+	return c.cluster(cmd, func(ctx context.Context, cluster *client.Cluster) error {
+		answer, err := cluster.RestoreState(ctx, in, adopt)
+		if err != nil {
+			return err
+		}
+		p := c.printer(cmd)
+		return p.message(answer, func() error {
+			return p.line("Restored %d worlds with %d procs; the epoch is %d.", answer.GetWorlds(), answer.GetProcs(), answer.GetNumber())
+		})
+	})
+}

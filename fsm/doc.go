@@ -1,0 +1,28 @@
+// Package fsm is Muster's replicated state and every rule about it.
+//
+// A State is changed by one method only, Apply, which takes what a Raft log entry carries and answers one Outcome per command.
+// Two states that were fed the same entries are equal and encode to the same bytes, on any machine, however often one of them
+// was saved and loaded in between. To keep that true the package is pure: no clock, no randomness, no I/O of its own, no goroutine,
+// no lock, no logger, and no order of a Go map in anything that leaves it (sorted.go holds the only walker). Time and
+// random ids arrive in the entry; settings are part of the state.
+//
+// What the package decides:
+//
+//   - who is a member of which world, under which incarnation (join.go);
+//   - who is alive, by the cluster clock that entries carry (report.go), and what that makes of a world (world.go);
+//   - what is still to be told to whom (pending.go) and by when things must have happened (timers.go): both are derived from the
+//     state, so a new leader reads them and goes on;
+//   - stop operations (stop.go), requests that must not be applied twice (requests.go), events (events.go);
+//   - how the state is written, read and replaced (snapshot.go, restore.go), and the digest that tells replicas apart (digest.go).
+//
+// A State is not safe for concurrent use; its owner locks. Records that it hands out (protobuf messages) are never changed
+// afterwards, only replaced, so they may be kept and read without a lock.
+//
+// # How to add a command
+//
+//  1. Give it a message and a field of Command in entry.proto, its answer a field of Outcome; say in the comment what makes a retry harmless.
+//  2. Add a case to (*State).applyCommand and write the rule in the file of its noun: look first, refuse with a Reason, write last, and
+//     write only through put… and drop…, which keep the counts, the digest and the effects right.
+//  3. New facts get a Record in snapshot.proto, a line in encode and one in load, and an invariant in Check.
+//  4. Teach fsmtest's generator to draw it, and tell its story in a script below testdata.
+package fsm

@@ -1,0 +1,93 @@
+package fsm
+
+import (
+	"slices"
+
+	musterv1 "muster/proto/muster/v1"
+
+	"muster/fsm/id"
+)
+
+// eventLog is what happened lately: a ring for the cluster and one per world that is known, living or ended, so that a quiet
+// world's history is not washed away by a noisy one's.
+type eventLog struct {
+	cluster []*musterv1.Event            // oldest first
+	worlds  map[uint64][]*musterv1.Event // by generation
+}
+
+func newEventLog() eventLog { return eventLog{worlds: map[uint64][]*musterv1.Event{}} }
+
+// ringAppend keeps at most limit of the youngest. Rings are re-sliced and copied now and then rather than indexed in a circle.
+func ringAppend(ring []*musterv1.Event, e *musterv1.Event, limit int) []*musterv1.Event {
+	if len(ring) >= limit {
+		ring = ring[len(ring)-limit+1:]
+	}
+	return append(ring, e)
+}
+
+func (l *eventLog) add(e *musterv1.Event, settings *musterv1.Settings) {
+	l.cluster = ringAppend(l.cluster, e, int(settings.GetEvents()))
+	if e.World != "" {
+		l.worlds[e.Generation] = ringAppend(l.worlds[e.Generation], e, int(settings.GetWorldEvents()))
+	}
+}
+
+// all returns every event held by any ring once, oldest first.
+func (l *eventLog) all() []*musterv1.Event {
+	out := slices.Clone(l.cluster)
+	oldest := uint64(0)
+	if len(out) > 0 {
+		oldest = out[0].Number
+	}
+	for _, ring := range sorted(l.worlds) {
+		for _, e := range ring {
+			if e.Number < oldest {
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *musterv1.Event) int {
+		if a.Number < b.Number {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// emit draws a number for e, dates it, and keeps it.
+func (s *State) emit(e *musterv1.Event) {
+	e.Number = s.draw()
+	e.ClockNs = s.core.ClockNs
+	e.WallMs = s.entry.wallMs
+	s.events.add(e, s.core.Settings)
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
+}
+
+// emitMember is emit for what concerns one member of w.
+func (s *State) emitMember(w *world, kind musterv1.Event_Kind, m member, text string) {
+	s.emitMembers(w, kind, m.role, []uint32{m.rank}, text)
+}
+
+// emitMembers is emit for what concerns some members of w; ranks ascend.
+func (s *State) emitMembers(w *world, kind musterv1.Event_Kind, role musterv1.Role, ranks []uint32, text string) {
+	s.emit(&musterv1.Event{
+		Kind: kind, World: w.rec.World, Generation: w.rec.Generation,
+		Role: role, Ranks: id.AppendRuns(nil, ranks), Text: text,
+	})
+}
+
+// Events returns what is still known of what happened after a number, oldest first; of one generation of a world if one is given.
+func (s *State) Events(generation, after uint64) []*musterv1.Event {
+	ring := s.events.cluster
+	if generation != 0 {
+		ring = s.events.worlds[generation]
+	}
+	i, _ := slices.BinarySearchFunc(ring, after, func(e *musterv1.Event, n uint64) int {
+		if e.Number <= n {
+			return -1
+		}
+		return 1
+	})
+	return slices.Clone(ring[i:])
+}

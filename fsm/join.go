@@ -1,0 +1,219 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+
+	"muster/fsm/id"
+)
+
+// applyJoin makes the caller a member. It is idempotent by its nonce, and a delayed copy of an old Join never acts: every refusal
+// with REASON_STALE compares what the caller had seen when it first asked with what has happened to that name since.
+func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
+	request := s.draw()
+	m := member{j.GetWorld(), j.GetRole(), j.GetRank()}
+	if m.role == musterv1.Role_ROLE_UNSPECIFIED {
+		m.role = musterv1.Role_ROLE_WORKER
+	}
+	mode := j.GetMode()
+	if mode == musterv1.Mode_MODE_UNSPECIFIED {
+		mode = musterv1.Mode_MODE_MANAGED_BY_SYSTEM
+	}
+	if m.role == musterv1.Role_ROLE_HOST || j.GetIncarnation() != 0 || j.GetAssignRank() {
+		return refuseField(musterv1.Reason_REASON_UNSUPPORTED, "role",
+			"hosts and programs started by hosts are not supported by this version: let the procs join by themselves")
+	}
+	if m.rank >= id.MaxProcs {
+		return refuseField(musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "rank", "rank %d: must be below %d", m.rank, id.MaxProcs)
+	}
+	if s.core.Phase != musterv1.Phase_PHASE_RUNNING {
+		return s.refusePhase()
+	}
+	if mode == musterv1.Mode_MODE_DETACHED {
+		return s.joinDetached(j, m)
+	}
+	w := s.worlds[m.world]
+	if out := s.mayJoin(w, j, m); out != nil {
+		return out
+	}
+	if slot, present := s.lookup(m); present != nil {
+		if bytes.Equal(present.Nonce, j.Nonce) {
+			return s.joined(w.rec.Generation, present)
+		}
+		if out := s.maySupersede(j, present, s.lastReport[slot]); out != nil {
+			return out
+		}
+	} else if w != nil && w.rec.LastRemoval > j.Issued || w == nil && s.core.LastWorldDropped > j.Issued {
+		return s.refuseStale(m)
+	}
+	if w == nil {
+		w = s.createWorld(m.world, request, nil)
+	}
+	return s.admit(w, m, mode, j)
+}
+
+// mayJoin holds what depends on the world.
+func (s *State) mayJoin(w *world, j *musterv1.JoinRequest, m member) *musterv1.Outcome {
+	if w == nil {
+		if old := s.latestEnded(m.world); old != nil {
+			return refuse(musterv1.Reason_REASON_WORLD_ENDED,
+				"world %s has ended (%s, generation %d): create it again with `replace ended` to use its name",
+				m.world, StatusName(old.Condition.Status), old.Generation)
+		}
+		return nil
+	}
+	if w.rec.Condition.Status == musterv1.Status_STATUS_STOPPING {
+		return refuse(musterv1.Reason_REASON_WORLD_STOPPING, "world %s is stopping: nobody may join it any more", m.world)
+	}
+	if n, definite := wanted(w.rec.Spec); definite && m.rank >= n {
+		return refuseField(musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "rank",
+			"rank %d is outside world %s, whose shape has ranks 0 to %d", m.rank, m.world, n-1)
+	}
+	return nil
+}
+
+// maySupersede holds what depends on the present holder of the place.
+func (s *State) maySupersede(j *musterv1.JoinRequest, present *musterv1.ProcRecord, lastReport int64) *musterv1.Outcome {
+	m := memberOf(present.Proc)
+	if present.Proc.Incarnation > j.Issued {
+		return s.refuseStale(m)
+	}
+	holds := present.Health == musterv1.Health_HEALTH_ALIVE && s.core.ClockNs <= lastReport+present.Timeouts.GetLeaseNs()
+	if holds && present.Key != j.Key && !j.TakeOver && j.HolderGone != present.Proc.Incarnation {
+		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
+			"%s is held by incarnation %d on machine %q (key %q) and its lease still runs: stop that one, wait %v, or join with take over",
+			printMember(m), present.Proc.Incarnation, present.Machine, present.Key,
+			nanoseconds(lastReport+present.Timeouts.GetLeaseNs()-s.core.ClockNs))
+	}
+	return nil
+}
+
+// admit gives m a new incarnation.
+func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRequest) *musterv1.Outcome {
+	slot, present := s.lookup(m)
+	if present != nil {
+		s.supersede(w, m, slot, present)
+	}
+	if old := s.detached[m]; old != nil {
+		s.dropDetached(m)
+		s.verdict(old.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+	}
+	rec := s.newRecord(m, mode, j, w.rec.Timeouts)
+	slot = s.putMember(w, rec, s.core.ClockNs)
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, "on "+j.Machine)
+	s.settle(w, "")
+	return s.joined(w.rec.Generation, rec)
+}
+
+func (s *State) newRecord(m member, mode musterv1.Mode, j *musterv1.JoinRequest, timeouts *musterv1.Timeouts) *musterv1.ProcRecord {
+	return &musterv1.ProcRecord{
+		Proc: m.ref(s.draw()), Nonce: j.Nonce, Key: j.Key, Machine: j.Machine, Address: j.Address, Labels: j.Labels,
+		Mode: mode, Health: musterv1.Health_HEALTH_ALIVE, Timeouts: timeouts,
+	}
+}
+
+// supersede sends the present holder to the history.
+func (s *State) supersede(w *world, m member, slot Slot, present *musterv1.ProcRecord) {
+	text := fmt.Sprintf("incarnation %d on %s", present.Proc.Incarnation, present.Machine)
+	if present.Health != musterv1.Health_HEALTH_ALIVE {
+		text += ", was " + HealthName(present.Health)
+		if present.Cause != "" {
+			text += ": " + present.Cause
+		}
+	}
+	s.emitMember(w, musterv1.Event_KIND_PROC_SUPERSEDED, m, clip(text))
+	s.verdict(present.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+}
+
+func (s *State) joined(generation uint64, rec *musterv1.ProcRecord) *musterv1.Outcome {
+	return &musterv1.Outcome{Body: &musterv1.Outcome_Join{Join: &musterv1.JoinResponse{
+		Proc: rec.Proc, Timeouts: rec.Timeouts, Generation: generation, HighestOrder: rec.HighestOrder,
+		Number: s.core.Number, Epoch: s.core.Epoch,
+	}}}
+}
+
+// joinDetached enters the caller in the address book and nowhere else.
+func (s *State) joinDetached(j *musterv1.JoinRequest, m member) *musterv1.Outcome {
+	if _, present := s.lookup(m); present != nil {
+		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
+			"%s is a member of its world (incarnation %d): a detached member cannot take its place", printMember(m), present.Proc.Incarnation)
+	}
+	if present := s.detached[m]; present != nil {
+		if bytes.Equal(present.Nonce, j.Nonce) {
+			return s.joined(0, present)
+		}
+		if present.Proc.Incarnation > j.Issued {
+			return s.refuseStale(m)
+		}
+		s.verdict(present.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+	} else if len(s.detached) >= maxDetached {
+		return refuse(musterv1.Reason_REASON_FULL, "the address book holds %d detached members: let some leave", len(s.detached))
+	}
+	rec := s.newRecord(m, musterv1.Mode_MODE_DETACHED, j, s.core.Settings.GetTimeouts())
+	s.putDetached(rec)
+	return s.joined(0, rec)
+}
+
+// maxDetached bounds the address book of Detached members.
+const maxDetached = 1 << 17
+
+func (s *State) putDetached(rec *musterv1.ProcRecord) {
+	s.detached[memberOf(rec.Proc)] = rec
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: rec}})
+}
+
+func (s *State) dropDetached(m member) {
+	rec := s.detached[m]
+	delete(s.detached, m)
+	delete(s.pending, m)
+	s.entry.digest.dropped("detached", rec.Proc)
+}
+
+// applyLeave ends a membership whatever its health. What carries that incarnation afterwards has no effect.
+func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
+	s.draw()
+	m := memberOf(l.Proc)
+	removed := false
+	if slot, present := s.lookup(m); present != nil && present.Proc.Incarnation == l.Proc.GetIncarnation() {
+		removed = true
+		w := s.worlds[m.world]
+		s.dropMember(w, slot)
+		text := "left"
+		if present.Health != musterv1.Health_HEALTH_ALIVE {
+			text = "left, was " + HealthName(present.Health)
+		}
+		s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, m, text)
+		rec := proto.CloneOf(w.rec)
+		rec.LastRemoval = s.core.Number
+		s.putWorld(w, rec)
+		s.targetDone(w, present.Proc, "left")
+		s.settle(w, fmt.Sprintf("rank %d left", m.rank))
+	} else if d := s.detached[m]; d != nil && d.Proc.Incarnation == l.Proc.GetIncarnation() {
+		removed = true
+		s.dropDetached(m)
+		s.targetDone(nil, d.Proc, "left")
+	}
+	return &musterv1.Outcome{Body: &musterv1.Outcome_Leave{Leave: &musterv1.LeaveResponse{Removed: removed, Number: s.core.Number}}}
+}
+
+func (s *State) refuseStale(m member) *musterv1.Outcome {
+	o := refuse(musterv1.Reason_REASON_STALE,
+		"%s has changed since the request was first sent (number %d now): take that number as issued and ask again if you still mean it",
+		printMember(m), s.core.Number)
+	o.GetRefusal().Number = s.core.Number
+	return o
+}
+
+func (s *State) refusePhase() *musterv1.Outcome {
+	return refuse(musterv1.Reason_REASON_SYSTEM_STOPPING, "the system is %s: nothing may join or be created", PhaseName(s.core.Phase))
+}
+
+// verdict tells an incarnation sooner what its next report would.
+func (s *State) verdict(p *musterv1.ProcRef, kind musterv1.Verdict_Kind, status musterv1.Status) {
+	s.entry.effects.Verdicts = append(s.entry.effects.Verdicts, &musterv1.Verdict{Proc: p, Kind: kind, Status: status})
+}

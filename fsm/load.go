@@ -1,0 +1,202 @@
+package fsm
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// Decode reads a state file into a new State and checks it.
+func Decode(r io.Reader) (*State, error) {
+	f, err := NewFileReader(r)
+	if err != nil {
+		return nil, err
+	}
+	l := newLoader()
+	for {
+		body, err := f.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := l.add(body); err != nil {
+			return nil, err
+		}
+	}
+	return l.finish()
+}
+
+// loader builds a State from records in file order.
+type loader struct {
+	s    *State
+	kind protoreflect.FieldNumber // of the record before
+	key  []any                    // of the record before
+
+	endedGenerations map[uint64]bool
+}
+
+func newLoader() *loader { return &loader{s: New(), endedGenerations: map[uint64]bool{}} }
+
+// add loads one record. Records out of order are refused, so that a state has one file.
+func (l *loader) add(body []byte) error {
+	r := &musterv1.Record{}
+	if err := proto.Unmarshal(body, r); err != nil {
+		return fmt.Errorf("%w: record: %w", ErrStateFile, err)
+	}
+	if len(r.ProtoReflect().GetUnknown()) > 0 || r.Body == nil {
+		return fmt.Errorf("%w: a record of a kind this binary does not know: use a newer one", ErrStateFile)
+	}
+	kind := r.ProtoReflect().WhichOneof(r.ProtoReflect().Descriptor().Oneofs().Get(0)).Number()
+	key := keyOf(r)
+	if kind < l.kind || kind == l.kind && compareKeys(l.key, key) >= 0 {
+		return fmt.Errorf("%w: records are out of order", ErrStateFile)
+	}
+	if (kind == 1) != (l.kind == 0) {
+		return fmt.Errorf("%w: exactly one core record must come first", ErrStateFile)
+	}
+	l.kind, l.key = kind, key
+	return l.load(r)
+}
+
+// keyOf is what records of a kind are ordered by: strings, roles and numbers.
+func keyOf(r *musterv1.Record) []any {
+	place := func(p *musterv1.ProcRef) []any { return []any{p.GetWorld(), uint64(p.GetRole()), uint64(p.GetRank())} }
+	switch b := r.Body.(type) {
+	case *musterv1.Record_Node:
+		return []any{b.Node.ServerId}
+	case *musterv1.Record_World:
+		return []any{b.World.World}
+	case *musterv1.Record_Proc:
+		return place(b.Proc.Proc)
+	case *musterv1.Record_Detached:
+		return place(b.Detached.Proc)
+	case *musterv1.Record_Stop:
+		return []any{b.Stop.Operation}
+	case *musterv1.Record_StopTarget:
+		return []any{b.StopTarget.Operation, b.StopTarget.Order}
+	case *musterv1.Record_Ended:
+		return []any{b.Ended.World, b.Ended.Generation}
+	case *musterv1.Record_Request:
+		return []any{b.Request.Number}
+	case *musterv1.Record_Event:
+		return []any{b.Event.Number}
+	}
+	return nil
+}
+
+func compareKeys(a, b []any) int {
+	for i := range a {
+		c := 0
+		switch x := a[i].(type) {
+		case string:
+			c = cmp.Compare(x, b[i].(string))
+		case uint64:
+			c = cmp.Compare(x, b[i].(uint64))
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func (l *loader) load(r *musterv1.Record) error {
+	s := l.s
+	switch b := r.Body.(type) {
+	case *musterv1.Record_Core:
+		if b.Core.Settings == nil || len(b.Core.Digest) != len(s.digest) {
+			return fmt.Errorf("%w: core record without settings or digest", ErrStateFile)
+		}
+		if err := ValidateSettings(b.Core.Settings); err != nil {
+			return fmt.Errorf("%w: settings: %w", ErrStateFile, err)
+		}
+		s.core = b.Core
+		copy(s.digest[:], b.Core.Digest)
+		s.core.Digest = nil
+	case *musterv1.Record_Node:
+		s.nodes[b.Node.ServerId] = b.Node
+	case *musterv1.Record_World:
+		if b.World.Condition == nil || b.World.Timeouts == nil || s.byGeneration[b.World.Generation] != nil {
+			return fmt.Errorf("%w: world %q without condition or timeouts, or its generation twice", ErrStateFile, b.World.World)
+		}
+		w := &world{rec: b.World, workers: map[uint32]Slot{}, hosts: map[uint32]Slot{}}
+		s.worlds[b.World.World], s.byGeneration[b.World.Generation] = w, w
+	case *musterv1.Record_Proc:
+		w := s.worlds[b.Proc.GetProc().GetWorld()]
+		if w == nil || b.Proc.Timeouts == nil {
+			return fmt.Errorf("%w: a proc of a world that is not there, or without timeouts", ErrStateFile)
+		}
+		if proto.Equal(b.Proc.Timeouts, w.rec.Timeouts) {
+			b.Proc.Timeouts = w.rec.Timeouts // shared in memory
+		}
+		last := b.Proc.LastReportNs
+		b.Proc.LastReportNs = 0
+		s.putMember(w, b.Proc, last)
+	case *musterv1.Record_Detached:
+		s.detached[memberOf(b.Detached.Proc)] = b.Detached
+	case *musterv1.Record_Stop:
+		op := newStop()
+		op.rec = b.Stop
+		s.stops[b.Stop.Operation] = op
+	case *musterv1.Record_StopTarget:
+		op := s.stops[b.StopTarget.Operation]
+		if op == nil || b.StopTarget.Proc == nil {
+			return fmt.Errorf("%w: a target of a stop that is not there", ErrStateFile)
+		}
+		op.index[memberOf(b.StopTarget.Proc)] = len(op.targets)
+		op.targets = append(op.targets, b.StopTarget)
+	case *musterv1.Record_Ended:
+		if b.Ended.Condition == nil {
+			return fmt.Errorf("%w: ended world %q without condition", ErrStateFile, b.Ended.World)
+		}
+		s.ended = append(s.ended, b.Ended)
+		l.endedGenerations[b.Ended.Generation] = true
+	case *musterv1.Record_Request:
+		s.requests.add(b.Request)
+	case *musterv1.Record_Event:
+		e := b.Event
+		if s.byGeneration[e.Generation] != nil || l.endedGenerations[e.Generation] {
+			s.events.add(e, s.core.Settings)
+		} else {
+			s.events.cluster = ringAppend(s.events.cluster, e, int(s.core.Settings.Events))
+		}
+	}
+	return nil
+}
+
+// finish derives what follows from the records, and checks all of it.
+func (l *loader) finish() (*State, error) {
+	if l.kind == 0 {
+		return nil, fmt.Errorf("%w: holds no record", ErrStateFile)
+	}
+	s := l.s
+	slices.SortFunc(s.ended, func(a, b *musterv1.WorldRecord) int { return cmp.Compare(a.Ended, b.Ended) })
+	for _, op := range sorted(s.stops) {
+		for _, t := range op.targets {
+			if t.Done {
+				continue
+			}
+			generation := uint64(0)
+			if _, rec := s.lookup(memberOf(t.Proc)); rec != nil {
+				generation = s.worlds[t.Proc.World].rec.Generation
+			}
+			op.open[generation]++
+			if !t.Accepted {
+				s.pend(op, t)
+			}
+		}
+	}
+	s.entry.effects = Effects{}
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStateFile, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,222 @@
+package fsm
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+
+	"muster/fsm/id"
+)
+
+// maxFailedActors is how many failed actors of a proc are kept; the rest is counted.
+const maxFailedActors = 64
+
+// applyReport applies what a leader's collector gathered. Verdicts come back for those that were not simply accepted.
+func (s *State) applyReport(b *musterv1.ReportBatch) *musterv1.Outcome {
+	var verdicts []*musterv1.Verdict
+	for _, g := range b.Groups {
+		verdicts = s.reportGroup(g, verdicts)
+	}
+	for _, r := range b.Reports {
+		if v := s.reportOne(r); v != nil {
+			verdicts = append(verdicts, v)
+		}
+	}
+	return told(verdicts)
+}
+
+// told orders verdicts by (world, role, rank).
+func told(verdicts []*musterv1.Verdict) *musterv1.Outcome {
+	if len(verdicts) == 0 {
+		return &musterv1.Outcome{}
+	}
+	slices.SortStableFunc(verdicts, func(a, b *musterv1.Verdict) int {
+		return cmp.Or(memberOf(a.Proc).compare(memberOf(b.Proc)), cmp.Compare(a.Proc.Incarnation, b.Proc.Incarnation))
+	})
+	return &musterv1.Outcome{Body: &musterv1.Outcome_Verdicts{Verdicts: &musterv1.Verdicts{Verdicts: verdicts}}}
+}
+
+// reportGroup renews the leases of ranks whose present incarnation is the one that was present at g.Number: since incarnations are
+// numbers, a later one is greater.
+func (s *State) reportGroup(g *musterv1.ReportGroup, verdicts []*musterv1.Verdict) []*musterv1.Verdict {
+	m := member{world: g.GetRanks().GetWorld(), role: g.GetRanks().GetRole()}
+	w := s.worlds[m.world]
+	var members map[uint32]Slot
+	if w != nil {
+		members = w.members(m.role)
+	}
+	for rank := range id.Ranks(g.GetRanks().GetRuns()) {
+		m.rank = rank
+		slot, present := members[rank]
+		if !present {
+			verdicts = append(verdicts, s.unknownOrEnded(m, g.Number, 0))
+			continue
+		}
+		rec := s.recs[slot]
+		if rec.Proc.Incarnation > g.Number {
+			verdicts = append(verdicts, &musterv1.Verdict{Proc: m.ref(0), Kind: musterv1.Verdict_KIND_SUPERSEDED})
+			continue
+		}
+		if v := s.renew(w, slot, rec); v != nil {
+			verdicts = append(verdicts, v)
+		}
+	}
+	return verdicts
+}
+
+// reportOne applies the report of one incarnation.
+func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
+	m := memberOf(r.Proc)
+	incarnation := r.Proc.GetIncarnation()
+	if d := s.detached[m]; d != nil && d.Proc.Incarnation == incarnation {
+		return nil
+	}
+	slot, rec := s.lookup(m)
+	switch {
+	case rec == nil, rec.Proc.Incarnation < incarnation:
+		return s.unknownOrEnded(m, incarnation, incarnation)
+	case rec.Proc.Incarnation > incarnation:
+		if v := s.unknownOrEnded(m, incarnation, incarnation); v.Kind == musterv1.Verdict_KIND_ENDED {
+			return v // of an earlier world under this name
+		}
+		return &musterv1.Verdict{Proc: m.ref(incarnation), Kind: musterv1.Verdict_KIND_SUPERSEDED}
+	}
+	w := s.worlds[m.world]
+	if v := s.renew(w, slot, rec); v != nil {
+		return v
+	}
+	if len(r.FailedActors) > 0 {
+		s.actorsFailed(w, slot, rec, r.FailedActors)
+	}
+	return nil
+}
+
+// renew dates the last report of a member that is alive, and has a verdict for any other.
+func (s *State) renew(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.Verdict {
+	switch rec.Health {
+	case musterv1.Health_HEALTH_ALIVE:
+		s.lastReport[slot] = s.core.ClockNs
+		return nil
+	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
+		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_EXPIRED}
+	default:
+		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_ENDED, Status: w.rec.Condition.Status}
+	}
+}
+
+// unknownOrEnded looks a member that is not there up in the ended worlds.
+func (s *State) unknownOrEnded(m member, number, incarnation uint64) *musterv1.Verdict {
+	if rec := s.endedAt(m.world, number); rec != nil {
+		return &musterv1.Verdict{Proc: m.ref(incarnation), Kind: musterv1.Verdict_KIND_ENDED, Status: rec.Condition.Status}
+	}
+	return &musterv1.Verdict{Proc: m.ref(incarnation), Kind: musterv1.Verdict_KIND_UNKNOWN}
+}
+
+// actorsFailed keeps the first cause of each failed actor. One failed actor makes its proc unhealthy.
+func (s *State) actorsFailed(w *world, slot Slot, rec *musterv1.ProcRecord, failed []*musterv1.FailedActor) {
+	rec = proto.CloneOf(rec)
+	var fresh []*musterv1.FailedActor
+	for _, f := range failed {
+		i, found := slices.BinarySearchFunc(rec.FailedActors, f, compareActors)
+		if found {
+			continue
+		}
+		fresh = append(fresh, f)
+		rec.FailedActorCount++
+		if len(rec.FailedActors) < maxFailedActors {
+			rec.FailedActors = slices.Insert(rec.FailedActors, i, f)
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	m := memberOf(rec.Proc)
+	s.replaceMember(w, slot, rec)
+	text := fmt.Sprintf("actor %s[%d] failed: %s", fresh[0].Actor, fresh[0].Pid, fresh[0].Cause)
+	s.emitMember(w, musterv1.Event_KIND_ACTOR_FAILED, m, clip(text))
+	s.settle(w, fmt.Sprintf("rank %d: %s", m.rank, text))
+}
+
+func compareActors(a, b *musterv1.FailedActor) int {
+	return cmp.Or(cmp.Compare(a.Actor, b.Actor), cmp.Compare(a.Pid, b.Pid))
+}
+
+// applyHello opens a session: a report of all it lists, and a confirmation of what each has accepted.
+func (s *State) applyHello(h *musterv1.Hello) *musterv1.Outcome {
+	var verdicts []*musterv1.Verdict
+	for _, hm := range h.Members {
+		if h.Epoch != s.core.Epoch {
+			verdicts = append(verdicts, &musterv1.Verdict{Proc: hm.Proc, Kind: musterv1.Verdict_KIND_REJOIN})
+			continue
+		}
+		if v := s.reportOne(&musterv1.ProcReport{Proc: hm.Proc}); v != nil {
+			verdicts = append(verdicts, v)
+			continue
+		}
+		s.confirm(hm.Proc, hm.HighestOrder)
+	}
+	return told(verdicts)
+}
+
+// applyConfirm notes which orders a member has accepted.
+func (s *State) applyConfirm(c *musterv1.Confirm) *musterv1.Outcome {
+	s.confirm(c.Proc, c.HighestOrder)
+	return &musterv1.Outcome{}
+}
+
+// applyExpire expires those that are still silent: whoever reported since the leader looked, was superseded, or has more grace left,
+// is left alone.
+func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
+	type round struct {
+		w     *world
+		role  musterv1.Role
+		ranks []uint32
+		text  string
+	}
+	var rounds []*round
+	var managing *musterv1.ProcRef
+	for _, p := range e.Procs {
+		m := memberOf(p)
+		slot, rec := s.lookup(m)
+		if rec == nil || rec.Proc.Incarnation != p.GetIncarnation() || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
+			continue
+		}
+		if s.entry.stampNs <= s.expiryDeadline(rec, s.lastReport[slot]) {
+			continue
+		}
+		w := s.worlds[m.world]
+		rec = proto.CloneOf(rec)
+		rec.Health = musterv1.Health_HEALTH_EXPIRED
+		rec.Cause = fmt.Sprintf("silent for longer than its lease of %v", nanoseconds(rec.Timeouts.GetLeaseNs()))
+		s.replaceMember(w, slot, rec)
+		s.verdict(rec.Proc, musterv1.Verdict_KIND_EXPIRED, 0)
+		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && managing == nil {
+			managing = rec.Proc
+		}
+		if n := len(rounds); n == 0 || rounds[n-1].w != w || rounds[n-1].role != m.role {
+			rounds = append(rounds, &round{w: w, role: m.role, text: fmt.Sprintf("on %s: %s", rec.Machine, rec.Cause)})
+		}
+		r := rounds[len(rounds)-1]
+		r.ranks = append(r.ranks, m.rank)
+	}
+	for _, r := range rounds {
+		slices.Sort(r.ranks)
+		text := fmt.Sprintf("rank %s expired %s", printRanks(r.ranks), r.text)
+		s.emitMembers(r.w, musterv1.Event_KIND_PROC_EXPIRED, r.role, r.ranks, clip(text))
+		for _, rank := range r.ranks {
+			if _, rec := s.lookup(member{r.w.rec.World, r.role, rank}); rec != nil {
+				s.targetDone(r.w, rec.Proc, "expired")
+			}
+		}
+		s.settle(r.w, text)
+	}
+	if managing != nil && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
+		s.stopEverything(s.core.Settings.GetTimeouts().GetProcTimeoutNs(),
+			fmt.Sprintf("%s, which manages the system, has expired", printMember(memberOf(managing))))
+	}
+	return &musterv1.Outcome{}
+}

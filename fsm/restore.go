@@ -1,0 +1,208 @@
+package fsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// stagedPatience is how long a staged restore waits for its next piece, in cluster time.
+const stagedPatience = int64(10 * time.Second)
+
+// staged is a restore under way. It is part of the state, but of no snapshot: while it is there, none is taken.
+type staged struct {
+	begin   *musterv1.RestoreBegin
+	sum     hash.Hash
+	count   uint64
+	seq     uint64
+	lastNs  int64
+	loading *loader
+}
+
+// applyWhileStaged holds what a staged restore lets happen: reports, confirmations, ticks and the restore's own steps. Verdicts
+// of time have no effect, everything else is refused.
+func (s *State) applyWhileStaged(c *musterv1.Command) (out *musterv1.Outcome, handled bool) {
+	switch c.Body.(type) {
+	case *musterv1.Command_Tick, *musterv1.Command_Report, *musterv1.Command_Hello, *musterv1.Command_Confirm,
+		*musterv1.Command_NodeStart, *musterv1.Command_RestoreBegin, *musterv1.Command_RestoreChunk,
+		*musterv1.Command_RestoreCommit, *musterv1.Command_RestoreAbort:
+		return nil, false
+	case *musterv1.Command_Expire, *musterv1.Command_Due:
+		return &musterv1.Outcome{}, true
+	default:
+		return refuse(musterv1.Reason_REASON_RESTORING, "a restore is under way: ask again in a moment"), true
+	}
+}
+
+// forgetStaged gives up a restore whose next piece has not come.
+func (s *State) forgetStaged() {
+	if s.staged != nil && s.core.ClockNs > s.staged.lastNs+stagedPatience {
+		s.staged = nil
+	}
+}
+
+// Restoring tells whether a restore is staged.
+func (s *State) Restoring() bool { return s.staged != nil }
+
+func (s *State) applyRestoreBegin(b *musterv1.RestoreBegin) *musterv1.Outcome {
+	s.draw()
+	if r := s.requests.byID[string(b.GetMeta().GetId())]; r != nil {
+		return s.repeated(r, restoreSum(b)) // it was committed: the answer it got
+	}
+	if b.GetMeta().GetIssued() < s.core.LastRequestDropped {
+		return s.refuseNumber(musterv1.Reason_REASON_REQUEST_TOO_OLD,
+			"the restore was first asked for before the oldest request still remembered: send it again with issued = %d", s.core.Number)
+	}
+	h := b.GetHeader()
+	if h.GetFormat() != fileFormat {
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "the file has format %d, this cluster reads %d", h.GetFormat(), fileFormat)
+	}
+	if h.GetClusterId() != s.core.ClusterId && s.core.Generation > 0 && !b.GetAdopt() {
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE,
+			"the file is of cluster %s, this is %s and has had worlds of its own: say `adopt` if you mean it", h.GetClusterId(), s.core.ClusterId)
+	}
+	s.staged = &staged{begin: b, sum: sha256.New(), lastNs: s.core.ClockNs, loading: newLoader()}
+	s.entry.digest.message(b)
+	return &musterv1.Outcome{}
+}
+
+// restoreSum is what a restore's id is remembered with: the file, not the attempt.
+func restoreSum(b *musterv1.RestoreBegin) []byte {
+	return bodySum(&musterv1.RestoreBegin{Header: b.GetHeader(), Adopt: b.GetAdopt()})
+}
+
+func (s *State) applyRestoreChunk(c *musterv1.RestoreChunk) *musterv1.Outcome {
+	t := s.staged
+	if t == nil || !bytes.Equal(t.begin.RestoreId, c.GetRestoreId()) {
+		return s.noRestore()
+	}
+	if c.GetSeq() != t.seq+1 {
+		s.staged = nil
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "piece %d of the restore came behind piece %d: begin again", c.GetSeq(), t.seq)
+	}
+	t.seq, t.lastNs = c.GetSeq(), s.core.ClockNs
+	for _, body := range c.GetRecords() {
+		if err := t.loading.add(body); err != nil {
+			s.staged = nil
+			return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "%v", err)
+		}
+		sumRecord(t.sum, body)
+		t.count++
+	}
+	return &musterv1.Outcome{}
+}
+
+func (s *State) applyRestoreAbort(a *musterv1.RestoreAbort) *musterv1.Outcome {
+	if s.staged != nil && bytes.Equal(s.staged.begin.RestoreId, a.GetRestoreId()) {
+		s.staged = nil
+	}
+	return &musterv1.Outcome{}
+}
+
+func (s *State) noRestore() *musterv1.Outcome {
+	return refuse(musterv1.Reason_REASON_BAD_STATE_FILE,
+		"that restore is not under way any more (a leader change or a pause of %v ends it): begin again", nanoseconds(stagedPatience))
+}
+
+// applyRestoreCommit swaps the staged state in, if it is whole.
+func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome {
+	t := s.staged
+	if t == nil || !bytes.Equal(t.begin.RestoreId, c.GetRestoreId()) {
+		return s.noRestore()
+	}
+	s.staged = nil
+	sum := t.sum.Sum(nil)
+	if c.GetTrailer().GetCount() != t.count || !bytes.Equal(c.GetTrailer().GetSum(), sum) {
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "%d records arrived of %d, or their sum differs: the file was altered",
+			t.count, c.GetTrailer().GetCount())
+	}
+	file, err := t.loading.finish()
+	if err != nil {
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "%v", err)
+	}
+	if file.core.Epoch == 0 || file.core.Epoch != t.begin.Header.GetEpoch() || file.core.Number != t.begin.Header.GetNumber() {
+		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "the file's header is not that of its records")
+	}
+	s.adopt(file, t.begin.UnixMicros)
+	s.entry.digest.sum.Write(sum)
+	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RESTORED, Text: "the state was restored from a file"})
+	out := &musterv1.Outcome{Body: &musterv1.Outcome_Restore{Restore: &musterv1.RestoreStateResponse{
+		Number: s.core.Epoch, Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)),
+	}}}
+	s.remember(t.begin.Meta, restoreSum(t.begin), out, s.core.Number)
+	s.entry.effects.Restored = true
+	return out
+}
+
+// adopt makes the file's state this one. What belongs to the cluster rather than to its history stays: its id, its nodes, the
+// requests it has answered. The clock never goes back, so the file's times move with it.
+func (s *State) adopt(file *State, unixMicros uint64) {
+	shift := max(s.core.ClockNs-file.core.ClockNs, 0)
+	core := file.core
+	core.ClusterId = s.core.ClusterId
+	core.ClockNs += shift
+	core.Number = max(file.core.Number, s.core.Number, unixMicros) + 1
+	core.Epoch = core.Number
+	core.Generation = max(file.core.Generation, s.core.Generation)
+	core.MachineVersion = max(file.core.MachineVersion, s.core.MachineVersion)
+	core.LastRequestDropped = core.Epoch
+	core.LastWorldDropped = max(file.core.LastWorldDropped, s.core.LastWorldDropped)
+	core.GraceUntilNs = core.ClockNs + core.Settings.GetGraceNs()
+	core.BareTermStarts = 0
+	nodes, requests, entry, digest := s.nodes, s.requests, s.entry, s.digest
+	*s = *file
+	s.nodes, s.requests, s.entry, s.digest = nodes, requests, entry, digest
+	s.shiftTimes(shift)
+	for slot, rec := range s.recs {
+		if rec != nil {
+			s.lastReport[slot] = s.core.ClockNs // one lease for everybody
+		}
+	}
+}
+
+// shiftTimes moves every time of the state by ns.
+func (s *State) shiftTimes(ns int64) {
+	condition := func(c *musterv1.Condition) *musterv1.Condition {
+		c = proto.CloneOf(c)
+		c.SinceNs += ns
+		return c
+	}
+	for _, w := range sorted(s.worlds) {
+		w.rec = proto.CloneOf(w.rec)
+		w.rec.Condition = condition(w.rec.Condition)
+		if w.rec.Spec != nil {
+			w.rec.SpecSinceNs += ns
+		}
+	}
+	for i, rec := range s.ended {
+		s.ended[i] = proto.CloneOf(rec)
+		s.ended[i].Condition = condition(rec.Condition)
+	}
+	for _, op := range sorted(s.stops) {
+		op.rec = proto.CloneOf(op.rec)
+		op.rec.DeadlineNs += ns
+		if op.rec.Done {
+			op.rec.DoneNs += ns
+		}
+	}
+	shifted := map[*musterv1.Event]*musterv1.Event{}
+	shiftRing := func(ring []*musterv1.Event) {
+		for i, e := range ring {
+			if shifted[e] == nil {
+				c := proto.CloneOf(e)
+				c.ClockNs += ns
+				shifted[e] = c
+			}
+			ring[i] = shifted[e]
+		}
+	}
+	shiftRing(s.events.cluster)
+	for _, ring := range sorted(s.events.worlds) {
+		shiftRing(ring)
+	}
+}

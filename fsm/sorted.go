@@ -1,0 +1,32 @@
+package fsm
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// sorted walks a map in ascending order of its keys. It is the only place of this package that ranges over a map.
+func sorted[K cmp.Ordered, V any](m map[K]V) iter.Seq2[K, V] {
+	keys := slices.Sorted(maps.Keys(m))
+	return func(yield func(K, V) bool) {
+		for _, k := range keys {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}
+
+// sortedMembers walks a map in order of (world, role, rank).
+func sortedMembers[V any](m map[member]V) iter.Seq2[member, V] {
+	keys := slices.SortedFunc(maps.Keys(m), member.compare)
+	return func(yield func(member, V) bool) {
+		for _, k := range keys {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package fsm
+
+import (
+	"cmp"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// MachineVersion is the newest set of rules that this binary knows.
+const MachineVersion = 1
+
+// Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.
+type Slot uint32
+
+// member names a place that one member at a time can hold.
+type member struct {
+	world string
+	role  musterv1.Role
+	rank  uint32
+}
+
+func memberOf(p *musterv1.ProcRef) member {
+	role := p.GetRole()
+	if role == musterv1.Role_ROLE_UNSPECIFIED {
+		role = musterv1.Role_ROLE_WORKER
+	}
+	return member{p.GetWorld(), role, p.GetRank()}
+}
+
+// compare orders by (world, role, rank).
+func (m member) compare(o member) int {
+	return cmp.Or(cmp.Compare(m.world, o.world), cmp.Compare(m.role, o.role), cmp.Compare(m.rank, o.rank))
+}
+
+func (m member) ref(incarnation uint64) *musterv1.ProcRef {
+	return &musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank, Incarnation: incarnation}
+}
+
+// world is a living world: its record, where its members are, and counts that follow from them.
+type world struct {
+	rec     *musterv1.WorldRecord
+	workers map[uint32]Slot
+	hosts   map[uint32]Slot
+
+	// Of the members that count for Live (workers managed by the system): how many there are, are healthy, have completed.
+	joined, healthy, completed uint32
+	// Members that are supervised, of any role.
+	supervised uint32
+}
+
+func (w *world) members(role musterv1.Role) map[uint32]Slot {
+	if role == musterv1.Role_ROLE_HOST {
+		return w.hosts
+	}
+	return w.workers
+}
+
+func (w *world) empty() bool { return len(w.workers) == 0 && len(w.hosts) == 0 }
+
+// stop is an operation with its targets in the order they are told.
+type stop struct {
+	rec     *musterv1.StopRecord
+	targets []*musterv1.StopTarget
+	index   map[member]int
+	open    map[uint64]int // targets not done, by generation; Detached members under 0
+}
+
+func newStop() *stop { return &stop{index: map[member]int{}, open: map[uint64]int{}} }
+
+// answered tells whether every target is done.
+func (op *stop) answered() bool {
+	for _, n := range sorted(op.open) {
+		if n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// State is the replicated state. Create it with New; an empty one waits for its first TermStart. Not safe for concurrent use.
+type State struct {
+	core   *musterv1.CoreRecord // changed in place: it leaves the state only as a copy
+	digest [32]byte
+
+	nodes        map[string]*musterv1.NodeRecord
+	worlds       map[string]*world
+	byGeneration map[uint64]*world
+	detached     map[member]*musterv1.ProcRecord
+	stops        map[uint64]*stop
+	ended        []*musterv1.WorldRecord // oldest end first
+	requests     requestTable
+	events       eventLog
+	staged       *staged
+
+	// Members, by slot. Records are replaced, never changed; last reports have a column of their own, since they are what
+	// changes all the time.
+	recs       []*musterv1.ProcRecord
+	lastReport []int64
+	free       []Slot
+	unhealthy  uint32 // supervised members that are not healthy
+
+	pending map[member]*musterv1.Order // derived: due orders, see pending.go
+
+	entry entryContext
+}
+
+// entryContext is what holds while one entry is applied.
+type entryContext struct {
+	index   uint64
+	wallMs  int64
+	stampNs int64
+	effects Effects
+	digest  digester
+}
+
+// New returns an empty state.
+func New() *State {
+	return &State{
+		core:         &musterv1.CoreRecord{},
+		nodes:        map[string]*musterv1.NodeRecord{},
+		worlds:       map[string]*world{},
+		byGeneration: map[uint64]*world{},
+		detached:     map[member]*musterv1.ProcRecord{},
+		stops:        map[uint64]*stop{},
+		requests:     newRequestTable(),
+		events:       newEventLog(),
+		pending:      map[member]*musterv1.Order{},
+	}
+}
+
+// draw takes the next number.
+func (s *State) draw() uint64 {
+	s.core.Number++
+	return s.core.Number
+}
+
+// lookup finds a member of a world.
+func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
+	w := s.worlds[m.world]
+	if w == nil {
+		return 0, nil
+	}
+	slot, ok := w.members(m.role)[m.rank]
+	if !ok {
+		return 0, nil
+	}
+	return slot, s.recs[slot]
+}
+
+// putMember stores rec as the present record of its place, with the time of its last report.
+func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) Slot {
+	m := memberOf(rec.Proc)
+	slot, present := w.members(m.role)[m.rank]
+	switch {
+	case present:
+		s.count(w, s.recs[slot], -1)
+	case len(s.free) > 0:
+		slot = s.free[len(s.free)-1]
+		s.free = s.free[:len(s.free)-1]
+	default:
+		slot = Slot(len(s.recs))
+		s.recs = append(s.recs, nil)
+		s.lastReport = append(s.lastReport, 0)
+	}
+	w.members(m.role)[m.rank] = slot
+	s.recs[slot] = rec
+	s.lastReport[slot] = lastReport
+	s.count(w, rec, +1)
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Proc{Proc: rec}})
+	return slot
+}
+
+// replaceMember stores rec in place of the record at slot, keeping its last report.
+func (s *State) replaceMember(w *world, slot Slot, rec *musterv1.ProcRecord) {
+	s.putMember(w, rec, s.lastReport[slot])
+}
+
+// dropMember frees a member's place.
+func (s *State) dropMember(w *world, slot Slot) {
+	rec := s.recs[slot]
+	m := memberOf(rec.Proc)
+	s.count(w, rec, -1)
+	delete(w.members(m.role), m.rank)
+	s.recs[slot], s.lastReport[slot] = nil, 0
+	s.free = append(s.free, slot)
+	delete(s.pending, m)
+	s.entry.digest.dropped("proc", rec.Proc)
+}
+
+// count keeps the world's counts; by is +1 or -1.
+func (s *State) count(w *world, rec *musterv1.ProcRecord, by int) {
+	add := func(n *uint32, yes bool) {
+		if yes {
+			*n = uint32(int(*n) + by)
+		}
+	}
+	healthy := isHealthy(rec)
+	add(&w.supervised, isSupervised(rec))
+	add(&s.unhealthy, isSupervised(rec) && !healthy)
+	if countsForLive(rec) {
+		add(&w.joined, true)
+		add(&w.healthy, healthy)
+		add(&w.completed, rec.Health == musterv1.Health_HEALTH_COMPLETED)
+	}
+}
+
+// countsForLive tells members that a world wants from those that are merely attached to it.
+func countsForLive(rec *musterv1.ProcRecord) bool {
+	return rec.Proc.Role == musterv1.Role_ROLE_WORKER && rec.Mode == musterv1.Mode_MODE_MANAGED_BY_SYSTEM
+}
+
+func isSupervised(rec *musterv1.ProcRecord) bool {
+	return rec.Mode != musterv1.Mode_MODE_DETACHED
+}
+
+// isHealthy: Alive with no failed actors, or Completed.
+func isHealthy(rec *musterv1.ProcRecord) bool {
+	return rec.Health == musterv1.Health_HEALTH_ALIVE && rec.FailedActorCount == 0 ||
+		rec.Health == musterv1.Health_HEALTH_COMPLETED
+}
+
+// putWorld stores rec as w's record.
+func (s *State) putWorld(w *world, rec *musterv1.WorldRecord) {
+	w.rec = rec
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_World{World: rec}})
+}
+
+// putStopTarget stores a target's new record.
+func (s *State) putStopTarget(op *stop, i int, rec *musterv1.StopTarget) {
+	op.targets[i] = rec
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_StopTarget{StopTarget: rec}})
+}
+
+// putStop stores an operation's new record.
+func (s *State) putStop(op *stop, rec *musterv1.StopRecord) {
+	op.rec = rec
+	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Stop{Stop: rec}})
+}
+
+// ClusterID of the state; empty before the first TermStart.
+func (s *State) ClusterID() string { return s.core.ClusterId }
+
+// Epoch is the first number of the present history; it changes with a restore.
+func (s *State) Epoch() uint64 { return s.core.Epoch }
+
+// Number is the last one drawn.
+func (s *State) Number() uint64 { return s.core.Number }
+
+// ClockNs is the cluster clock in nanoseconds.
+func (s *State) ClockNs() int64 { return s.core.ClockNs }
+
+// Settings in force; not to be changed. Nil before the first TermStart.
+func (s *State) Settings() *musterv1.Settings { return s.core.Settings }
+
+// BareTermStarts counts the TermStarts since any other entry: how often leadership changed hands without getting anything done.
+func (s *State) BareTermStarts() uint32 { return s.core.BareTermStarts }
+
+// GraceUntilNs is the clock at the latest TermStart plus the grace.
+func (s *State) GraceUntilNs() int64 { return s.core.GraceUntilNs }

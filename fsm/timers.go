@@ -1,0 +1,159 @@
+package fsm
+
+import (
+	"iter"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// TimerKind says what a Timer is about.
+type TimerKind uint8
+
+// Kinds of timers.
+const (
+	TimerMember    TimerKind = iota // a member's lease; Slot, ID = incarnation
+	TimerStart                      // a world's start timeout; ID = generation
+	TimerEviction                   // a world's eviction timeout; ID = generation
+	TimerStop                       // a stop operation's deadline; ID = operation
+	TimerRetention                  // an ended world's retention; ID = generation
+)
+
+// Timer is something that may have to happen at a time of the cluster clock. It is a hint to look: State.Deadline tells what holds.
+type Timer struct {
+	AtNs int64
+	ID   uint64
+	Slot Slot
+	Kind TimerKind
+}
+
+// timer tells the leader of a deadline that is new or earlier than before.
+func (s *State) timer(t Timer) { s.entry.effects.Timers = append(s.entry.effects.Timers, t) }
+
+// expiryDeadline is the clock after which a member whose last report is dated last may be expired: its lease, and one grace for
+// the silence if a leader has changed in it, however many have.
+func (s *State) expiryDeadline(rec *musterv1.ProcRecord, last int64) int64 {
+	lease := last + rec.Timeouts.GetLeaseNs()
+	return max(lease, min(s.core.GraceUntilNs, lease+s.core.Settings.GetGraceNs()))
+}
+
+// Timers yields every deadline that the state holds.
+func (s *State) Timers() iter.Seq[Timer] {
+	return func(yield func(Timer) bool) {
+		for slot := range s.Slots() {
+			if t, ok := s.MemberTimer(slot); ok && !yield(t) {
+				return
+			}
+		}
+		s.OtherTimers()(yield)
+	}
+}
+
+// OtherTimers yields the deadlines that are not of members.
+func (s *State) OtherTimers() iter.Seq[Timer] {
+	return func(yield func(Timer) bool) {
+		for generation := range sorted(s.byGeneration) {
+			if !s.yieldTimer(Timer{Kind: TimerStart, ID: generation}, yield) || !s.yieldTimer(Timer{Kind: TimerEviction, ID: generation}, yield) {
+				return
+			}
+		}
+		for operation := range sorted(s.stops) {
+			if !s.yieldTimer(Timer{Kind: TimerStop, ID: operation}, yield) {
+				return
+			}
+		}
+		for _, rec := range s.ended {
+			if !s.yieldTimer(Timer{Kind: TimerRetention, ID: rec.Generation}, yield) {
+				return
+			}
+		}
+	}
+}
+
+// yieldTimer yields t at its deadline, if it has one; false means stop.
+func (s *State) yieldTimer(t Timer, yield func(Timer) bool) bool {
+	at, ok := s.Deadline(t)
+	t.AtNs = at
+	return !ok || yield(t)
+}
+
+// Slots is how many slots there are; MemberTimer takes those below.
+func (s *State) Slots() Slot { return Slot(len(s.recs)) }
+
+// MemberTimer is the lease of the member in a slot; ok is false where nobody is supervised.
+func (s *State) MemberTimer(slot Slot) (Timer, bool) {
+	rec := s.recs[slot]
+	if rec == nil {
+		return Timer{}, false
+	}
+	t := Timer{Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation}
+	var ok bool
+	t.AtNs, ok = s.Deadline(t)
+	return t, ok
+}
+
+// Deadline is the clock that must have *passed* for t's matter to come due, as the state has it now; ok is false when there is
+// nothing to wait for any more.
+func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
+	switch t.Kind {
+	case TimerMember:
+		if int(t.Slot) >= len(s.recs) {
+			return 0, false
+		}
+		rec := s.recs[t.Slot]
+		if rec == nil || rec.Proc.Incarnation != t.ID || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
+			return 0, false
+		}
+		return s.expiryDeadline(rec, s.lastReport[t.Slot]), true
+	case TimerStart:
+		w := s.byGeneration[t.ID]
+		if w == nil || w.rec.Spec == nil || w.rec.Condition.WasLive || w.rec.Condition.Status != musterv1.Status_STATUS_UNHEALTHY {
+			return 0, false
+		}
+		return w.rec.SpecSinceNs + w.rec.Timeouts.StartNs, true
+	case TimerEviction:
+		w := s.byGeneration[t.ID]
+		if w == nil || !w.rec.Condition.WasLive || w.rec.Condition.Status != musterv1.Status_STATUS_UNHEALTHY || w.rec.Timeouts.EvictionNs == Never {
+			return 0, false
+		}
+		return w.rec.Condition.SinceNs + w.rec.Timeouts.EvictionNs, true
+	case TimerStop:
+		op := s.stops[t.ID]
+		if op == nil || op.rec.Done {
+			return 0, false
+		}
+		return op.rec.DeadlineNs, true
+	case TimerRetention:
+		for _, rec := range s.ended {
+			if rec.Generation == t.ID {
+				return s.retentionEnd(rec), true
+			}
+		}
+	}
+	return 0, false
+}
+
+func (s *State) retentionEnd(rec *musterv1.WorldRecord) int64 {
+	return rec.Condition.SinceNs + s.core.Settings.GetRetentionNs()
+}
+
+// Observe turns timers whose deadline has passed into what a leader proposes. It only reads; each observation is checked again
+// when it is applied.
+func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.Due) {
+	expire, due = &musterv1.Expire{}, &musterv1.Due{}
+	for _, t := range passed {
+		switch t.Kind {
+		case TimerMember:
+			expire.Procs = append(expire.Procs, s.recs[t.Slot].Proc)
+		case TimerStart:
+			due.Starts = append(due.Starts, &musterv1.WorldSince{Generation: t.ID, SinceNs: s.byGeneration[t.ID].rec.SpecSinceNs})
+		case TimerEviction:
+			due.Evictions = append(due.Evictions, &musterv1.WorldSince{Generation: t.ID, SinceNs: s.byGeneration[t.ID].rec.Condition.SinceNs})
+		case TimerStop:
+			due.Stops = append(due.Stops, t.ID)
+		case TimerRetention:
+			due.Ended = append(due.Ended, t.ID)
+		}
+	}
+	sortRefs(expire.Procs)
+	return expire, due
+}

@@ -1,0 +1,29 @@
+package raftnode
+
+import "github.com/hashicorp/raft"
+
+// AfterReadIndex has f called between the index of a read and the proof of leadership.
+func AfterReadIndex(c *Config, f func()) { c.afterReadIndex = f }
+
+// BeforeBootstrap has f called when all nodes have adopted the cluster; an error ends the founding there.
+func BeforeBootstrap(c *Config, f func() error) { c.beforeBootstrap = f }
+
+// Stores are the log and the stable store as Raft gets them.
+func (s *Storage) Stores() (raft.LogStore, raft.StableStore) { return s.logs, s.stable }
+
+// NewDrainedPipeline wraps a pipeline as the transport does.
+func NewDrainedPipeline(p raft.AppendPipeline) raft.AppendPipeline { return newDrainedPipeline(p) }
+
+// Raft is the node's Raft, nil before it runs.
+func (n *Node) Raft() *raft.Raft { return n.raft.Load() }
+
+// ApplyRaw hands bytes to Raft behind the sealing goroutine's back.
+func (n *Node) ApplyRaw(data []byte) error { return n.raft.Load().Apply(data, 0).Error() }
+
+// Greeting parts for tests that speak the protocol themselves.
+var (
+	WriteFrame = writeFrame
+	ReadFrame  = readFrame
+)
+
+const PeerMagic = peerMagic

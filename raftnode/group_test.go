@@ -1,0 +1,346 @@
+package raftnode_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/raftnode"
+	"muster/raftnode/raftnodetest"
+)
+
+// gate is a Sealer that lets entries through one by one.
+type gate struct {
+	hold atomic.Bool
+	at   chan struct{} // someone is being held
+	pass chan struct{}
+}
+
+// gated gives each term a gate; the map has that of a member's first.
+func gated() (map[string]*gate, raftnodetest.Config) {
+	gates := map[string]*gate{}
+	return gates, raftnodetest.Config{Nodes: 1, Sealer: func(m *raftnodetest.Member, _ *raftnode.Term) raftnode.Sealer {
+		g := newGate()
+		if gates[m.Name] == nil {
+			gates[m.Name] = g
+		}
+		return g
+	}}
+}
+
+func newGate() *gate { return &gate{at: make(chan struct{}, 1), pass: make(chan struct{})} }
+
+func (g *gate) Seal(*musterv1.Entry, int) func([]*musterv1.Outcome, error) {
+	if g.hold.Load() {
+		g.at <- struct{}{}
+		<-g.pass
+	}
+	return nil
+}
+
+func TestGroup_CallersGetTheirOwnOutcomesInOrder(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		term := leader.Term()
+		const callers = 500
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				text := fmt.Sprintf("line %d", i)
+				o, err := term.Propose(context.Background(), line(text))
+				if err != nil || o.GetRefusal().GetMessage() != text {
+					t.Errorf("%s: outcome %v, error %v", text, o, err)
+				}
+			})
+		}
+		wg.Wait()
+		require.Len(t, lines(leader), callers)
+		leader.Node.Read(func() {
+			require.Less(t, len(leader.Machine.(*journal).entries), callers/2, "they travelled in groups")
+		})
+		c.RequireConverged()
+	})
+}
+
+func TestGroup_KeepsTheOrderOfOneCaller(t *testing.T) {
+	gates, cfg := gated()
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		g := gates[leader.Name]
+		g.hold.Store(true)
+		var want []string
+		var wg sync.WaitGroup
+		for i := range 50 {
+			text := fmt.Sprint(i)
+			want = append(want, text)
+			wg.Go(func() {
+				_, err := leader.Term().Propose(context.Background(), line(text))
+				require.NoError(t, err)
+			})
+			synctest.Wait() // it is queued, or being sealed
+		}
+		g.hold.Store(false)
+		<-g.at
+		g.pass <- struct{}{}
+		wg.Wait()
+		require.Equal(t, want, lines(leader))
+		leader.Node.Read(func() {
+			require.Equal(t, []int{1, 49}, leader.Machine.(*journal).entries, "a lone one goes at once, the crowd behind it together")
+		})
+	})
+}
+
+func TestGroup_BoundsEntries(t *testing.T) {
+	gates, cfg := gated()
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		g := gates[leader.Name]
+		g.hold.Store(true)
+		var wg sync.WaitGroup
+		for range 9 {
+			wg.Go(func() {
+				_, err := leader.Term().Propose(context.Background(), line(strings.Repeat("x", 100<<10)))
+				require.NoError(t, err)
+			})
+		}
+		synctest.Wait()
+		g.hold.Store(false)
+		<-g.at
+		g.pass <- struct{}{}
+		wg.Wait()
+		leader.Node.Read(func() {
+			for _, n := range leader.Machine.(*journal).entries {
+				require.LessOrEqual(t, n, 2, "three would be over 256 KiB")
+			}
+		})
+		_, err := leader.Term().Propose(context.Background(), line(strings.Repeat("x", 513<<10)))
+		require.ErrorIs(t, err, raftnode.ErrTooLarge)
+		require.ErrorIs(t, err, raftnode.ErrNotApplied)
+	})
+}
+
+func TestGroup_QueueIsBounded(t *testing.T) {
+	gates, cfg := gated()
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		term := c.Leader().Term()
+		g := gates["n1"]
+		g.hold.Store(true)
+		var full atomic.Int32
+		var wg sync.WaitGroup
+		for range 300 {
+			wg.Go(func() {
+				_, err := term.Propose(context.Background(), line(strings.Repeat("x", 128<<10)))
+				if err != nil {
+					require.ErrorIs(t, err, raftnode.ErrFull)
+					require.ErrorIs(t, err, raftnode.ErrNotApplied)
+					full.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		require.Greater(t, full.Load(), int32(100), "16 MiB wait, the rest is refused at once")
+		g.hold.Store(false)
+		<-g.at
+		g.pass <- struct{}{}
+		wg.Wait()
+	})
+}
+
+func TestGroup_WithdrawnBeforeSealing(t *testing.T) {
+	gates, cfg := gated()
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		g := gates[leader.Name]
+		g.hold.Store(true)
+		sealed, queued := make(chan error), make(chan error)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		go func() {
+			_, err := leader.Term().Propose(ctx, line("being sealed"))
+			sealed <- err
+		}()
+		<-g.at
+		go func() {
+			_, err := leader.Term().Propose(ctx, line("waiting"))
+			queued <- err
+		}()
+		err := <-sealed
+		require.ErrorIs(t, err, raftnode.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		err = <-queued
+		require.ErrorIs(t, err, raftnode.ErrNotApplied)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		g.hold.Store(false)
+		g.pass <- struct{}{}
+		write(t, c, "last")
+		require.Equal(t, []string{"being sealed", "last"}, lines(leader))
+	})
+}
+
+// adder seals lines of its own.
+type adder struct {
+	mu      sync.Mutex
+	own     []string
+	settled []string
+	calls   int
+	rooms   []int
+}
+
+func (a *adder) Seal(e *musterv1.Entry, room int) func([]*musterv1.Outcome, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls++
+	a.rooms = append(a.rooms, room)
+	for _, text := range a.own {
+		e.Commands = append(e.Commands, line(text))
+	}
+	a.own = nil
+	return func(outcomes []*musterv1.Outcome, err error) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.settled = append(a.settled, fmt.Sprint(err))
+		for _, o := range outcomes {
+			a.settled = append(a.settled, o.GetRefusal().GetMessage())
+		}
+	}
+}
+
+func TestGroup_SealerAddsItsOwn(t *testing.T) {
+	a := &adder{}
+	cfg := raftnodetest.Config{Sealer: func(*raftnodetest.Member, *raftnode.Term) raftnode.Sealer { return a }}
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		before := leader.Node.Status().LastIndex
+		leader.Term().Poke()
+		synctest.Wait()
+		require.Equal(t, 1, a.calls)
+		require.Equal(t, []string{"<nil>"}, a.settled, "nothing was added, nothing was sent")
+		require.Equal(t, before, leader.Node.Status().LastIndex)
+
+		a.own = []string{"tick"}
+		leader.Term().Poke()
+		c.Eventually("the sealer's own entry", func() bool { return len(lines(leader)) == 1 })
+		a.own = []string{"verdict"}
+		write(t, c, "report")
+		synctest.Wait()
+		require.Equal(t, []string{"tick", "report", "verdict"}, lines(leader), "what a Sealer adds comes last")
+		require.Equal(t, []string{"<nil>", "<nil>", "tick", "<nil>", "verdict"}, a.settled)
+		require.Equal(t, 256<<10, a.rooms[0])
+		require.Less(t, a.rooms[2], 256<<10)
+	})
+}
+
+// An entry sealed by a leadership that was lost reaches the log in another term: it is dropped, and its caller is told so.
+func TestGroup_StaleSealIsDropped(t *testing.T) {
+	gates, cfg := gated()
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		old := leader.Term()
+		g := gates[leader.Name]
+		g.hold.Store(true)
+		result := make(chan error)
+		go func() {
+			_, err := old.Propose(context.Background(), line("stale"))
+			result <- err
+		}()
+		<-g.at // gathered and marked with the old term, not yet handed to Raft
+		// A message of a later term makes it step down; alone, it is elected again in a term after that.
+		stepDown(t, c, leader)
+		c.Eventually("it leads in a later term", func() bool {
+			s := leader.Node.Status()
+			return s.Role == raftnode.RoleLeader && s.Term > old.Number()
+		})
+		g.hold.Store(false)
+		g.pass <- struct{}{}
+		err := <-result
+		require.ErrorIs(t, err, raftnode.ErrNotApplied)
+		require.ErrorContains(t, err, "sealed in another term")
+		write(t, c, "fresh")
+		require.Greater(t, leader.Term().Number(), old.Number())
+		require.Equal(t, []string{"fresh"}, lines(leader))
+		require.ErrorIs(t, context.Cause(old.Context()), raftnode.ErrNotLeader)
+	})
+}
+
+func TestGroup_OutcomeUnknownWhenIsolated(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		old := c.Leader()
+		term := old.Term()
+		c.Isolate(old.Name)
+		result := make(chan error)
+		go func() {
+			_, err := term.Propose(context.Background(), line("lost?"))
+			result <- err
+		}()
+		synctest.Wait()
+		since, flying := term.OldestInFlight()
+		require.True(t, flying)
+		require.WithinDuration(t, time.Now(), since, time.Second)
+		require.ErrorIs(t, <-result, raftnode.ErrOutcomeUnknown)
+		_, flying = term.OldestInFlight()
+		require.False(t, flying)
+		_, err := term.Propose(context.Background(), line("too late"))
+		require.ErrorIs(t, err, raftnode.ErrNotApplied)
+		require.ErrorIs(t, err, raftnode.ErrNotLeader)
+		write(t, c, "by the next")
+		c.Heal()
+		c.RequireConverged()
+		require.Equal(t, []string{"by the next"}, lines(old))
+	})
+}
+
+func TestTerm_Renew(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		old := leader.Term()
+		old.Renew()
+		require.Error(t, old.Context().Err())
+		c.Eventually("another term", func() bool { return leader.Term() != nil })
+		require.NotSame(t, old, leader.Term())
+		require.Equal(t, old.Number(), leader.Term().Number(), "leadership was kept")
+		leader.Node.Read(func() { require.Equal(t, 2, leader.Machine.(*journal).starts) })
+		write(t, c, "on it goes")
+	})
+}
+
+func TestTransferLeadership_LosesNothing(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		for range 3 {
+			old := c.Leader()
+			term := old.Term()
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					_, err := term.Propose(context.Background(), line(fmt.Sprint(old.Name, i)))
+					if err != nil {
+						require.ErrorIs(t, err, raftnode.ErrNotApplied, "certainly, never perhaps")
+					}
+				})
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			require.NoError(t, old.Node.TransferLeadership(ctx))
+			cancel()
+			wg.Wait()
+			require.NotEqual(t, old.Name, c.Leader().Name)
+			require.ErrorIs(t, old.Node.TransferLeadership(context.Background()), raftnode.ErrNotLeader)
+		}
+		c.RequireConverged()
+	})
+}
+
+func TestTransferLeadership_FailsAndGoesOn(t *testing.T) {
+	inCluster(t, raftnodetest.Config{Nodes: 1}, func(t *testing.T, c *raftnodetest.Cluster) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		require.Error(t, c.Leader().Node.TransferLeadership(ctx), "there is nobody to take it")
+		write(t, c, "still here")
+	})
+}

@@ -1,0 +1,241 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+const (
+	// termStartPatience is how long a leader may fail to commit its TermStart before it gives leadership away.
+	termStartPatience = 5 * time.Second
+
+	minLeadPause = 250 * time.Millisecond
+	maxLeadPause = 5 * time.Second
+)
+
+// leadership is what the run goroutine knows of this node's leadership.
+type leadership struct {
+	n       *Node
+	r       *raft.Raft
+	term    *Term              // nil: none is published
+	attempt <-chan termStarted // the TermStart that is under way; nil: none
+	retry   <-chan time.Time   // when to try or give away again
+	pause   time.Duration      // grows with each failure
+}
+
+// termStarted is what became of a TermStart.
+type termStarted struct {
+	number uint64
+	err    error
+}
+
+// lead follows Raft's word on leadership until the node stops. It uses LeaderCh alone: that channel holds the latest change
+// and never blocks Raft; true behind true means lost and won again.
+func (n *Node) lead() {
+	l := &leadership{n: n, r: n.raft.Load(), pause: minLeadPause}
+	defer l.withdraw(ErrNotServing)
+	for {
+		select {
+		case leads := <-l.r.LeaderCh():
+			l.withdraw(ErrNotLeader)
+			l.attempt, l.retry = nil, nil
+			if leads {
+				l.propose()
+			}
+		case res := <-l.attempt:
+			l.attempt = nil
+			l.started(res)
+		case <-l.retry:
+			l.retry = nil
+			if l.r.State() == raft.Leader {
+				l.again()
+			}
+		case t := <-n.renewals:
+			if t == l.term {
+				l.withdraw(ErrNotLeader)
+				l.propose()
+			}
+		case <-n.parked:
+			l.withdraw(ErrNotServing)
+			if l.r.State() == raft.Leader {
+				l.resign("the node has parked")
+			}
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// withdraw ends the published term and waits until nothing of it can reach the log any more.
+func (l *leadership) withdraw(why error) {
+	if l.term == nil {
+		return
+	}
+	l.n.current.CompareAndSwap(l.term, nil)
+	l.term.end(why)
+	l.term.join()
+	l.term = nil
+}
+
+// propose proposes a TermStart.
+func (l *leadership) propose() {
+	l.retry = nil
+	if l.n.applier.problem() != "" {
+		l.resign("the node has parked")
+		return
+	}
+	data, err := l.n.termStart()
+	if err != nil {
+		l.resign(err.Error())
+		return
+	}
+	res := make(chan termStarted, 1)
+	l.attempt = res
+	l.retry = time.After(termStartPatience)
+	l.n.spawn(func() {
+		future := l.r.Apply(data, enqueueTimeout)
+		outcomes, err := outcomesOf(future)
+		if err == nil {
+			if refusal := outcomes[0].GetRefusal(); refusal != nil {
+				err = fmt.Errorf("TermStart was refused: %s", refusal.GetMessage())
+			}
+		}
+		if err != nil {
+			res <- termStarted{err: err}
+			return
+		}
+		res <- termStarted{number: future.Response().(*applied).term}
+	})
+}
+
+// termStart encodes the first entry of a term.
+func (n *Node) termStart() ([]byte, error) {
+	id := n.storage.who()
+	start := n.cfg.TermStart()
+	start.ServerId, start.ClusterId, start.Voters = id.ServerID, id.ClusterID, nil
+	for _, s := range n.servers() {
+		if s.Voter {
+			start.Voters = append(start.Voters, s.ID)
+		}
+	}
+	slices.Sort(start.Voters)
+	data, err := proto.Marshal(&musterv1.Entry{Format: entryFormat, Commands: []*musterv1.Command{
+		{Body: &musterv1.Command_TermStart{TermStart: start}},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("encode TermStart: %w", err)
+	}
+	return data, nil
+}
+
+// started publishes the term, or gives leadership away.
+func (l *leadership) started(res termStarted) {
+	l.retry = nil
+	switch {
+	case res.err == nil:
+		l.pause = minLeadPause
+		l.term = newTerm(l.n, res.number)
+		l.n.current.Store(l.term)
+		l.n.publish(l.term)
+	case errors.Is(res.err, raft.ErrLeadershipLost), errors.Is(res.err, ErrNotLeader):
+		// LeaderCh says so too, and says when it is this node's turn again.
+		l.retry = time.After(l.pause)
+	default:
+		l.resign(res.err.Error())
+	}
+}
+
+// again goes on when a TermStart has failed, or has not come back in time.
+func (l *leadership) again() {
+	if l.attempt != nil {
+		l.resign("TermStart is not committed")
+		return
+	}
+	l.propose()
+}
+
+// resign gives leadership away; if nobody takes it the node tries again, each time later.
+func (l *leadership) resign(reason string) {
+	l.n.logger.Warn("giving leadership away", "reason", reason)
+	l.retry = time.After(l.pause)
+	l.pause = min(2*l.pause, maxLeadPause)
+	if len(l.n.servers()) > 1 {
+		l.n.spawn(func() {
+			if err := l.r.LeadershipTransfer().Error(); err != nil {
+				l.n.logger.Warn("nobody takes leadership", "error", err)
+			}
+		})
+	}
+}
+
+// publish puts a term into the channel, in place of an older one that nobody took.
+func (n *Node) publish(t *Term) {
+	select {
+	case <-n.terms:
+	default:
+	}
+	n.terms <- t // the run goroutine is the only sender
+}
+
+// renewal asks for another term in place of t.
+func (n *Node) renewal(t *Term) {
+	select {
+	case <-n.renewals: // of an older term
+	default:
+	}
+	select {
+	case n.renewals <- t:
+	default:
+	}
+}
+
+// TransferLeadership hands leadership to the follower that is furthest: nothing new is taken, what is in flight lands, another
+// node is told to stand. When it fails, or ctx ends first, this node goes on leading. ErrNotLeader if it does not lead.
+func (n *Node) TransferLeadership(ctx context.Context) error {
+	r := n.raft.Load()
+	if r == nil || r.State() != raft.Leader {
+		return ErrNotLeader
+	}
+	t := n.current.Load()
+	if t == nil { // its TermStart is under way: nothing else is
+		return n.await(ctx, func() error { return r.LeadershipTransfer().Error() })
+	}
+	quiet, err := t.pause()
+	if err != nil {
+		return fmt.Errorf("transfer leadership: %w", err)
+	}
+	err = wait(ctx, quiet)
+	if err == nil {
+		err = n.await(ctx, func() error { return r.LeadershipTransfer().Error() })
+	}
+	if err == nil {
+		err = wait(ctx, t.ctx.Done())
+	}
+	if err != nil {
+		t.resume()
+		return fmt.Errorf("transfer leadership: %w", err)
+	}
+	return nil
+}
+
+// await runs a call into Raft that may never return.
+func (n *Node) await(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	if !n.spawn(func() { done <- f() }) {
+		return ErrNotServing
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,31 @@
+package raftnode
+
+import "github.com/hashicorp/raft"
+
+// deleteChunk is how many entries one transaction deletes. One delete of 90,000 entries would keep appends waiting for a tenth
+// of a second.
+const deleteChunk = 2048
+
+// logStore mends two habits of the stores beneath it.
+type logStore struct{ raft.LogStore }
+
+// IsMonotonic tells Raft to empty the log after a snapshot was installed. Without it a follower whose log differs from the
+// leader's behind the snapshot installs it again and again (raft#697).
+func (s *logStore) IsMonotonic() bool { return true }
+
+// DeleteRange deletes a prefix of the log in pieces; a crash between two leaves a shorter prefix. A suffix goes in one
+// transaction: a piece of it left behind would be a hole.
+func (s *logStore) DeleteRange(first, last uint64) error {
+	begin, err := s.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if first <= begin {
+		for ; last-first >= deleteChunk; first += deleteChunk {
+			if err := s.LogStore.DeleteRange(first, first+deleteChunk-1); err != nil {
+				return err
+			}
+		}
+	}
+	return s.LogStore.DeleteRange(first, last)
+}

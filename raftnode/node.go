@@ -1,0 +1,237 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// commitTimeout is how soon an idle leader tells followers the commit index.
+	commitTimeout = 20 * time.Millisecond
+	// maxAppendEntries bounds a message of Raft to a follower: 64 entries of 256 KiB.
+	maxAppendEntries = 64
+	// entriesBetweenSnapshots is far above what SnapshotBytes lets pass, except for the tiniest entries.
+	entriesBetweenSnapshots = 1 << 18
+	snapshotCheck           = 2 * time.Minute
+)
+
+// Node is one Raft node. Its methods may be called concurrently.
+type Node struct {
+	cfg       Config
+	logger    hclog.Logger
+	storage   *Storage
+	layer     *peerLayer
+	applier   *applier
+	processID uint64
+
+	ctx     context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	running chan struct{} // closed when run has ended
+	closing func(context.Context) error
+
+	raft      atomic.Pointer[raft.Raft] // nil until the node has a cluster
+	transport *transport                // written by run, read when run has ended
+	current   atomic.Pointer[Term]
+	terms     chan *Term    // capacity one
+	renewals  chan *Term    // capacity one
+	parked    chan struct{} // capacity one
+	adopted   chan struct{} // capacity one
+	rejoining sync.Mutex    // one Rejoin at a time
+
+	stateMu sync.Mutex
+	role    Role // while raft is nil
+	problem string
+
+	flightsMu sync.Mutex
+	flights   map[*flight]struct{} // handed to Raft and unanswered, of all terms
+
+	tasksMu sync.Mutex
+	stopped bool           // no more tasks
+	tasks   sync.WaitGroup // those that wait for Raft
+}
+
+// Start starts a node and returns at once: whether its cluster exists is found out behind it, and Status tells how that goes.
+// On success the node owns storage and listener; on error they are the caller's to close.
+func Start(cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	n := &Node{
+		cfg: cfg, logger: cfg.Logger, storage: cfg.Storage, processID: rand.Uint64(),
+		running: make(chan struct{}), terms: make(chan *Term, 1), renewals: make(chan *Term, 1),
+		parked: make(chan struct{}, 1), adopted: make(chan struct{}, 1), role: RoleStarting, flights: map[*flight]struct{}{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.applier = &applier{machine: cfg.Machine, logger: n.logger, limit: cfg.SnapshotBytes, full: make(chan struct{}, 1),
+		onPark: func() { signal(n.parked) }}
+	n.layer = newPeerLayer(cfg, n.processID, n.logger.Named("peers"))
+	n.layer.indexes = n.indexes
+	n.layer.adopted = func() { signal(n.adopted) }
+	n.layer.start()
+	n.closing = onceWith(n.close)
+	go n.run()
+	return n, nil
+}
+
+// run finds the node's cluster, starts Raft and leads when it is this node's turn.
+func (n *Node) run() {
+	defer close(n.running)
+	err := n.findCluster()
+	if err == nil {
+		err = n.startRaft()
+	}
+	if err != nil {
+		if n.ctx.Err() == nil {
+			n.logger.Error("node cannot start", "error", err)
+			n.say(RoleStarting, "cannot start: "+err.Error())
+		}
+		return
+	}
+	snapshots := make(chan struct{})
+	go func() {
+		defer close(snapshots)
+		n.takeSnapshots()
+	}()
+	n.lead()
+	<-snapshots
+}
+
+func (n *Node) startRaft() error {
+	n.say(RoleStarting, "")
+	n.transport = newTransport(n.layer, n.logger.Named("raft-net"))
+	r, err := raft.NewRaft(n.raftConfig(), n.applier, n.storage.logs, n.storage.stable, n.storage.snapshots, n.transport)
+	if err != nil {
+		return fmt.Errorf("start Raft: %w", err)
+	}
+	n.raft.Store(r)
+	n.layer.open()
+	return nil
+}
+
+func (n *Node) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(n.storage.who().ServerID)
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout, n.cfg.LeaderLeaseTimeout
+	c.CommitTimeout, c.MaxAppendEntries = commitTimeout, maxAppendEntries
+	// By bytes, from takeSnapshots: a count says nothing about entries between 50 bytes and 256 KiB.
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = snapshotCheck, entriesBetweenSnapshots, n.cfg.TrailingLogs
+	c.ShutdownOnRemove, c.NoLegacyTelemetry = false, true
+	c.Logger = n.logger.Named("raft")
+	return c
+}
+
+// takeSnapshots asks for a snapshot whenever enough log was applied.
+func (n *Node) takeSnapshots() {
+	const pause = 10 * time.Second // after one that was declined, or failed
+	for {
+		select {
+		case <-n.applier.full:
+		case <-n.ctx.Done():
+			return
+		}
+		err := n.raft.Load().Snapshot().Error()
+		if err == nil || n.ctx.Err() != nil {
+			continue
+		}
+		n.logger.Warn("no snapshot now", "error", err)
+		select {
+		case <-time.After(pause):
+			signal(n.applier.full)
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// Terms yields leadership terms of this node. The channel holds the latest one; an ended one may still be in it.
+func (n *Node) Terms() <-chan *Term { return n.terms }
+
+// Read calls f while nothing is applied. f must be short, and must keep no reference into the state machine.
+func (n *Node) Read(f func()) {
+	n.applier.mu.RLock()
+	defer n.applier.mu.RUnlock()
+	f()
+}
+
+// Close stops the node and closes storage and listener. When ctx ends first it returns an error, and files may stay open until
+// the process exits. It does not hand leadership over: see TransferLeadership.
+func (n *Node) Close(ctx context.Context) error { return n.closing(ctx) }
+
+func (n *Node) close(ctx context.Context) error {
+	n.say(RoleStopped, "")
+	n.cancel()
+	if err := wait(ctx, n.running); err != nil {
+		return fmt.Errorf("stop the node: its start has not ended: %w", err)
+	}
+	// Raft may never answer what it still holds when it stops, so it gets the time in which an isolated leader gives up.
+	patience, cancel := context.WithTimeout(ctx, 4*n.cfg.ElectionTimeout)
+	defer cancel()
+	unanswered := wait(patience, n.lastTask())
+	err := n.stopRaft(ctx)
+	n.strand()
+	err = errors.Join(err, ignoreClosed(n.layer.Close()))
+	n.layer.wait()
+	if err != nil {
+		return err // the log may still be written
+	}
+	if unanswered != nil {
+		n.logger.Warn("stopped while Raft had not answered everything")
+	}
+	return n.storage.Close()
+}
+
+// stopRaft stops Raft, which may hang with a snapshot or a change of members on its hands (raft#268, raft#312).
+func (n *Node) stopRaft(ctx context.Context) error {
+	r := n.raft.Load()
+	if r == nil {
+		if n.transport != nil {
+			return n.transport.Close()
+		}
+		return nil
+	}
+	future := r.Shutdown()
+	_ = n.transport.Close() // interrupts what waits for other nodes
+	n.transport.CloseStreams()
+	ended := make(chan struct{})
+	go func() {
+		_ = future.Error()
+		close(ended)
+	}()
+	if err := wait(ctx, ended); err != nil {
+		return fmt.Errorf("stop Raft: it did not end in time; its files stay open until the process exits: %w", err)
+	}
+	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for, unless Close has begun.
+func (n *Node) spawn(f func()) bool {
+	n.tasksMu.Lock()
+	defer n.tasksMu.Unlock()
+	if n.stopped {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
+}
+
+// lastTask lets no task begin and returns a channel that is closed when none is left.
+func (n *Node) lastTask() <-chan struct{} {
+	n.tasksMu.Lock()
+	n.stopped = true
+	n.tasksMu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		n.tasks.Wait()
+		close(done)
+	}()
+	return done
+}

@@ -1,0 +1,99 @@
+package raftnode
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// ReadBarrier returns when the state on this node contains everything that was committed before the call; what Node.Read then
+// sees is linearizable. Errors: ErrNotLeader, ErrNotServing, or the end of ctx.
+func (t *Term) ReadBarrier(ctx context.Context) error {
+	if t.ctx.Err() != nil {
+		return context.Cause(t.ctx)
+	}
+	// The index first, the proof of leadership second: proven first, another leader could commit between the two.
+	index := t.node.raft.Load().CommitIndex()
+	if hook := t.node.cfg.afterReadIndex; hook != nil {
+		hook()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+
+	if err := t.check.join(ctx, t.node); err != nil {
+		return err
+	}
+	// Leadership lost and won again between the two would be proven as well: then the index is of another's time.
+	if t.node.raft.Load().CurrentTerm() != t.number {
+		return fmt.Errorf("%w: the term has changed", ErrNotLeader)
+	}
+	if err := t.node.applier.index.wait(ctx, index); err != nil {
+		return err
+	}
+	if t.ctx.Err() != nil {
+		return context.Cause(t.ctx)
+	}
+	return nil
+}
+
+// verify proves with a round of heartbeats that this node leads.
+func (n *Node) verify() error {
+	if err := n.raft.Load().VerifyLeader().Error(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return nil
+}
+
+// verifier lets those who arrive while a round runs share the next one; a round that had begun before one's index was taken
+// proves nothing for it.
+type verifier struct {
+	verify func() error
+
+	mu      sync.Mutex
+	running bool
+	next    *round
+}
+
+type round struct {
+	done chan struct{}
+	err  error
+}
+
+func (v *verifier) join(ctx context.Context, n *Node) error {
+	v.mu.Lock()
+	if v.next == nil {
+		v.next = &round{done: make(chan struct{})}
+	}
+	mine := v.next
+	if !v.running {
+		v.running = n.spawn(v.run)
+	}
+	running := v.running
+	v.mu.Unlock()
+	if !running {
+		return ErrNotServing
+	}
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (v *verifier) run() {
+	for {
+		v.mu.Lock()
+		r := v.next
+		v.next = nil
+		if r == nil {
+			v.running = false
+			v.mu.Unlock()
+			return
+		}
+		v.mu.Unlock()
+		r.err = v.verify()
+		close(r.done)
+	}
+}

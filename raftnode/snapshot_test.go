@@ -1,0 +1,137 @@
+package raftnode_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/raftnode"
+	"muster/raftnode/raftnodetest"
+)
+
+// compacting makes snapshots frequent and logs short.
+var compacting = raftnodetest.Config{Configure: func(rc *raftnode.Config) { rc.SnapshotBytes, rc.TrailingLogs = 64<<10, 8 }}
+
+// fill writes until the leader has taken a snapshot beyond an index.
+func fill(t *testing.T, c *raftnodetest.Cluster, beyond uint64) {
+	t.Helper()
+	for i := range 1000 {
+		write(t, c, fmt.Sprintf("%d %s", i, strings.Repeat("x", 4<<10)))
+		time.Sleep(time.Millisecond) // virtual: a snapshot is written beside the entries
+		if c.Leader().Node.Status().SnapshotIndex > beyond+16 {
+			return
+		}
+	}
+	t.Fatal("no snapshot")
+}
+
+func TestSnapshot_FollowerCatchesUpAndRestarts(t *testing.T) {
+	inCluster(t, compacting, func(t *testing.T, c *raftnodetest.Cluster) {
+		write(t, c, "first")
+		leader := c.Leader()
+		var follower *raftnodetest.Member
+		for _, m := range c.Members {
+			if m != leader {
+				follower = m
+			}
+		}
+		c.Kill(follower.Name)
+		fill(t, c, leader.Node.Status().LastIndex)
+		c.Restart(follower.Name)
+		c.RequireConverged()
+		require.NotZero(t, follower.Node.Status().SnapshotIndex, "its log could not reach back")
+		require.Equal(t, "first", lines(follower)[0])
+
+		c.Kill(follower.Name)
+		c.Restart(follower.Name)
+		write(t, c, "last")
+		c.RequireConverged()
+	})
+}
+
+// A deposed leader has entries that nobody committed, and the log of the others no longer reaches back to where they differ. It
+// installs the snapshot once; without a monotonic log it would install it for ever.
+func TestSnapshot_DivergentFollowerInstallsOnce(t *testing.T) {
+	decoded := map[string]int{}
+	cfg := compacting
+	cfg.Machine = func(name string) raftnode.StateMachine { return &journal{decoded: func() { decoded[name]++ }} }
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		write(t, c, "first")
+		old := c.Leader()
+		term := old.Term()
+		c.Isolate(old.Name)
+		lost := make(chan error)
+		for range 3 {
+			go func() {
+				_, err := term.Propose(context.Background(), line("never"))
+				lost <- err
+			}()
+		}
+		for range 3 {
+			require.ErrorIs(t, <-lost, raftnode.ErrOutcomeUnknown)
+		}
+		fill(t, c, old.Node.Status().LastIndex)
+		c.Heal()
+		c.RequireConverged()
+		time.Sleep(10 * time.Second) // virtual: were it to go on, it would by now
+		c.RequireConverged()
+		require.NotContains(t, lines(old), "never")
+		require.LessOrEqual(t, decoded[old.Name], 2)
+	})
+}
+
+func TestPark_UnknownEntryFormat(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		write(t, c, "known")
+		leader := c.Leader()
+		raw := encode(t, &musterv1.Entry{Format: 2, RaftTerm: leader.Term().Number(), Commands: []*musterv1.Command{line("future")}})
+		require.NoError(t, leader.Node.ApplyRaw(raw))
+		c.Eventually("all to park", func() bool {
+			for _, m := range c.Members {
+				if m.Node.Status().Problem == "" {
+					return false
+				}
+			}
+			return true
+		})
+		index := leader.Node.Status().AppliedIndex + 1
+		for _, m := range c.Members {
+			s := m.Node.Status()
+			require.Contains(t, s.Problem, fmt.Sprintf("index %d", index))
+			require.Contains(t, s.Problem, "newer version")
+			require.Equal(t, []string{"known"}, lines(m), "what it had it keeps")
+			require.Nil(t, m.Term(), "nobody who has parked leads")
+			require.Error(t, m.Node.Raft().Snapshot().Error(), "the log is kept up to the entry")
+		}
+		time.Sleep(10 * time.Second) // virtual: they hand leadership around and nothing else
+		for _, m := range c.Members {
+			require.Nil(t, m.Term())
+			c.Kill(m.Name)
+			c.Restart(m.Name)
+		}
+		c.Eventually("to park again after a restart", func() bool { return c.Members[0].Node.Status().Problem != "" })
+	})
+}
+
+func TestPark_OneNodeDoesNotStopTheOthers(t *testing.T) {
+	cfg := raftnodetest.Config{Machine: func(name string) raftnode.StateMachine { return &journal{refuses: "new", old: name == "n2"} }}
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		old := c.Member("n2")
+		for c.Leader() == old {
+			require.NoError(t, old.Node.TransferLeadership(context.Background()))
+		}
+		write(t, c, "new")
+		c.Eventually("n2 to park", func() bool { return old.Node.Status().Problem != "" })
+		require.Contains(t, old.Node.Status().Problem, "unknown command")
+		write(t, c, "on it goes")
+		c.Kill(c.Leader().Name)
+		write(t, c, "without the first leader") // n2 votes, and gives leadership away if it wins
+		require.NotSame(t, old, c.Leader())
+		require.Empty(t, lines(old))
+	})
+}

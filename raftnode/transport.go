@@ -1,0 +1,97 @@
+package raftnode
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// rpcTimeout bounds dialling, one message of Raft and its answer; it must exceed the slowest disk write of a follower that is
+	// to be kept.
+	rpcTimeout = 3 * time.Second
+	// pooledConnections is how many used connections per peer Raft keeps.
+	pooledConnections = 3
+)
+
+// transport is Raft's own over our connections, with pipelines that cannot jam. The concrete type is embedded on purpose:
+// embedding the interface would hide pre-vote, and Raft would do without.
+type transport struct{ *raft.NetworkTransport }
+
+var (
+	_ raft.WithPreVote = (*transport)(nil)
+	_ raft.WithClose   = (*transport)(nil)
+)
+
+func newTransport(layer raft.StreamLayer, logger hclog.Logger) *transport {
+	return &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:                  layer,
+		MaxPool:                 pooledConnections,
+		Timeout:                 rpcTimeout,
+		Logger:                  logger,
+		MsgpackUseNewTimeFormat: true,
+	})}
+}
+
+// AppendEntriesPipeline returns a pipeline whose answers are always taken.
+func (t *transport) AppendEntriesPipeline(id raft.ServerID, address raft.ServerAddress) (raft.AppendPipeline, error) {
+	p, err := t.NetworkTransport.AppendEntriesPipeline(id, address)
+	if err != nil {
+		return nil, err
+	}
+	return newDrainedPipeline(p), nil
+}
+
+// drainedPipeline takes answers from the inner pipeline whether or not Raft is ready for them. Raft stops reading answers
+// while it sends; when a follower then rejects an entry, sender and reader wait for each other for ever, behind a leader whose
+// heartbeats go on (raft#611, raft#612).
+type drainedPipeline struct {
+	raft.AppendPipeline
+	out  chan raft.AppendFuture
+	stop func()
+	done chan struct{}
+}
+
+func newDrainedPipeline(inner raft.AppendPipeline) *drainedPipeline {
+	stop := make(chan struct{})
+	p := &drainedPipeline{
+		AppendPipeline: inner,
+		out:            make(chan raft.AppendFuture),
+		stop:           sync.OnceFunc(func() { close(stop) }),
+		done:           make(chan struct{}),
+	}
+	go p.drain(stop)
+	return p
+}
+
+func (p *drainedPipeline) drain(stop <-chan struct{}) {
+	defer close(p.done)
+	var waiting []raft.AppendFuture // as many as Raft has sent and not looked at; it sends few
+	for {
+		var out chan raft.AppendFuture
+		var head raft.AppendFuture
+		if len(waiting) > 0 {
+			out, head = p.out, waiting[0]
+		}
+		select {
+		case f := <-p.AppendPipeline.Consumer():
+			waiting = append(waiting, f)
+		case out <- head:
+			waiting = waiting[1:]
+		case <-stop:
+			return
+		}
+	}
+}
+
+// Consumer returns the answers.
+func (p *drainedPipeline) Consumer() <-chan raft.AppendFuture { return p.out }
+
+// Close ends the pipeline and waits for its goroutine.
+func (p *drainedPipeline) Close() error {
+	p.stop()
+	<-p.done
+	return p.AppendPipeline.Close()
+}

@@ -1,0 +1,60 @@
+package system
+
+import (
+	"sync"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+)
+
+// maxGone bounds what is remembered of sessions that ended; beyond it a holder's lease has to run out.
+const maxGone = 1 << 16
+
+// goneHolders remembers whose session ended in this term, so that another machine need not wait for the lease of a holder that
+// the leader has seen go.
+type goneHolders struct {
+	mu   sync.Mutex
+	gone map[identity]struct{}
+}
+
+func newGoneHolders() *goneHolders { return &goneHolders{gone: map[identity]struct{}{}} }
+
+func (g *goneHolders) ended(members []*musterv1.HelloMember) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range members {
+		if len(g.gone) < maxGone {
+			g.gone[identityOf(m.Proc)] = struct{}{}
+		}
+	}
+}
+
+func (g *goneHolders) back(members []*musterv1.HelloMember) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range members {
+		delete(g.gone, identityOf(m.Proc))
+	}
+}
+
+func (g *goneHolders) has(p *musterv1.ProcRef) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.gone[identityOf(p)]
+	return ok
+}
+
+// holderGone is the leader's observation for a Join: the incarnation that holds the place, if its session ended in this term, or
+// if it is from before this term and has not come within the grace. 0: nothing of the kind.
+func (l *leadership) holderGone(j *musterv1.JoinRequest) uint64 {
+	p := &musterv1.ProcRef{World: j.GetWorld(), Role: j.GetRole(), Rank: j.GetRank()}
+	l.state.Read(func(s *fsm.State) { p.Incarnation = s.Present(p) })
+	if p.Incarnation == 0 || l.sessions.Attached(p) {
+		return 0
+	}
+	late := p.Incarnation <= l.number && l.clock.NowNs() > l.graceNs
+	if late || l.gone.has(p) {
+		return p.Incarnation
+	}
+	return 0
+}

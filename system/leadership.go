@@ -1,0 +1,188 @@
+package system
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+	"muster/system/clock"
+	"muster/system/deliver"
+	"muster/system/health"
+)
+
+const (
+	// round is how often deadlines are looked at; the clock steps as often.
+	round = clock.Interval
+	// quiet is how long a leader seals nothing before it seals a Tick, so that an heir loses at most that much time.
+	quiet = 100 * time.Millisecond
+)
+
+// leadership is everything that lives as long as one leadership term on this node.
+type leadership struct {
+	term     Term
+	state    State
+	sessions Sessions
+	epoch    uint64
+	number   uint64 // the state's when the term began
+	graceNs  int64  // cluster clock at which the term's grace ends
+
+	clock     *clock.Clock
+	timers    *health.Index
+	orders    *deliver.Queue
+	collector *collector
+	gone      *goneHolders
+
+	mu           sync.Mutex
+	observations []*musterv1.Command // to be sealed behind every report received so far
+	lastSeal     time.Time
+	tickDue      bool
+}
+
+// newLeadership reads what a term needs from the state. Effects of entries that are applied meanwhile go to it already: looking
+// twice at the same deadline does no harm, missing one would.
+func newLeadership(t Term, s State, sessions Sessions) *leadership {
+	l := &leadership{
+		term: t, state: s, sessions: sessions, timers: health.NewIndex(), orders: deliver.NewQueue(), gone: newGoneHolders(),
+		lastSeal: time.Now(),
+	}
+	l.collector = newCollector(s, t.Poke)
+	return l
+}
+
+// build fills the leadership from the state.
+func (l *leadership) build() {
+	var startNs int64
+	l.state.Read(func(s *fsm.State) {
+		l.epoch, l.number, startNs, l.graceNs = s.Epoch(), s.Number(), s.ClockNs(), s.GraceUntilNs()
+		l.collector.gather = gatherTime(s.ShortestLeaseNs())
+	})
+	l.clock = clock.New(startNs, l.term.OldestInFlight)
+	for from := fsm.Slot(0); ; from += health.MaxRound {
+		var more bool
+		l.state.Read(func(s *fsm.State) { more = l.load(s, from) })
+		if !more {
+			break
+		}
+	}
+}
+
+// load adds the timers of one run of slots, and with the first run those that are not of members.
+func (l *leadership) load(s *fsm.State, from fsm.Slot) (more bool) {
+	to := min(from+health.MaxRound, s.Slots())
+	for slot := from; slot < to; slot++ {
+		if t, ok := s.MemberTimer(slot); ok {
+			l.timers.Add(t)
+		}
+	}
+	if from == 0 {
+		for t := range s.OtherTimers() {
+			l.timers.Add(t)
+		}
+	}
+	return to < s.Slots()
+}
+
+// run does what a leader does until the term ends.
+func (l *leadership) run() {
+	g, ctx := errgroup.WithContext(l.term.Context())
+	g.Go(func() error { l.clock.Run(ctx); return nil })
+	g.Go(func() error { l.watch(ctx); return nil })
+	g.Go(func() error { l.orders.Run(ctx, l.deliver); return nil })
+	_ = g.Wait()
+}
+
+// watch looks at deadlines, round by round, and keeps the clock of a quiet cluster in the log.
+func (l *leadership) watch(ctx context.Context) {
+	t := time.NewTicker(round)
+	defer t.Stop()
+	detached := &detachedWatch{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for l.observe() == health.MaxRound && ctx.Err() == nil {
+		}
+		if gone := detached.look(l); len(gone) > 0 {
+			l.propose(&musterv1.Expire{}, &musterv1.Due{Detached: gone})
+		}
+		l.tick()
+	}
+}
+
+// observe takes one round of timers that are due and queues what has passed. It returns how many it took.
+func (l *leadership) observe() int {
+	now := l.clock.NowNs()
+	due := l.timers.Passed(now)
+	if len(due) == 0 {
+		return 0
+	}
+	var expire *musterv1.Expire
+	var other *musterv1.Due
+	l.state.Read(func(s *fsm.State) {
+		passed, back := health.Decide(now, due, s)
+		l.timers.Add(back...)
+		if len(passed) > 0 && !s.Restoring() {
+			expire, other = s.Observe(passed)
+		}
+	})
+	if expire != nil {
+		l.propose(expire, other)
+	}
+	return len(due)
+}
+
+// propose queues observations; Seal puts them behind every report that was received before.
+func (l *leadership) propose(expire *musterv1.Expire, due *musterv1.Due) {
+	var commands []*musterv1.Command
+	if len(expire.Procs) > 0 {
+		commands = append(commands, &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
+	}
+	if len(due.Starts)+len(due.Evictions)+len(due.Stops)+len(due.Ended)+len(due.Detached) > 0 {
+		commands = append(commands, &musterv1.Command{Body: &musterv1.Command_Due{Due: due}})
+	}
+	if len(commands) == 0 {
+		return
+	}
+	l.mu.Lock()
+	l.observations = append(l.observations, commands...)
+	l.mu.Unlock()
+	l.term.Poke()
+}
+
+// tick asks for a Tick when nothing has been sealed for a while and some deadline depends on the clock.
+func (l *leadership) tick() {
+	if l.timers.Len() == 0 {
+		return
+	}
+	l.mu.Lock()
+	l.tickDue = time.Since(l.lastSeal) >= quiet
+	due := l.tickDue
+	l.mu.Unlock()
+	if due {
+		l.term.Poke()
+	}
+}
+
+// deliver sends a member what it has still to be told.
+func (l *leadership) deliver(p *musterv1.ProcRef) {
+	var orders []*musterv1.Order
+	l.state.Read(func(s *fsm.State) { orders = s.Orders(p) })
+	for _, o := range orders {
+		l.sessions.Deliver(o)
+	}
+}
+
+// applied takes the effects of an entry. It is called with the state's lock held and does not block.
+func (l *leadership) applied(e fsm.Effects) {
+	l.timers.Add(e.Timers...)
+	l.orders.Add(e.Orders...)
+	for _, v := range e.Verdicts {
+		l.sessions.Tell(v)
+	}
+}

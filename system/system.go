@@ -1,0 +1,136 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+)
+
+// System is the verbs of Muster on one node. Safe for concurrent use.
+type System struct {
+	state    State
+	sessions Sessions
+	log      hclog.Logger
+
+	building  atomic.Pointer[leadership] // takes effects; set before published
+	published atomic.Pointer[leadership] // admits requests
+	onLeading func(bool)
+}
+
+// New returns a System that leads nothing yet.
+func New(state State, sessions Sessions, log hclog.Logger) *System {
+	return &System{state: state, sessions: sessions, log: log, onLeading: func(bool) {}}
+}
+
+// OnLeading has f called with true right after a term is published here, and with false right before it is taken back. Call it
+// before Lead.
+func (s *System) OnLeading(f func(leading bool)) { s.onLeading = f }
+
+// Lead does what a leader does for as long as the term lasts: it builds what the term needs from the state, publishes it, and on
+// the term's end takes it back and waits for everything that ran for it. One call at a time.
+func (s *System) Lead(t Term) {
+	l := newLeadership(t, s.state, s.sessions)
+	s.building.Store(l)
+	l.build()
+	t.Begin(l)
+	if t.Context().Err() == nil {
+		s.published.Store(l)
+		s.onLeading(true)
+		s.log.Info("leading", "raft_term", t.Number(), "epoch", l.epoch, "number", l.number, "timers", l.timers.Len())
+		l.run()
+		s.onLeading(false)
+		s.published.Store(nil)
+		s.log.Info("leading no more", "raft_term", t.Number(), "why", context.Cause(t.Context()), "uncharged", l.clock.Uncharged())
+	}
+	s.building.Store(nil)
+}
+
+// Applied takes the effects of an entry that was applied here. It is called with the state's lock held and does not block.
+func (s *System) Applied(e fsm.Effects) {
+	if l := s.building.Load(); l != nil {
+		l.applied(e)
+	}
+}
+
+// Leading tells whether a term is published here, and its epoch and Raft term.
+func (s *System) Leading() (epoch, raftTerm uint64, ok bool) {
+	l := s.published.Load()
+	if l == nil {
+		return 0, 0, false
+	}
+	return l.epoch, l.term.Number(), true
+}
+
+// TermContext ends with the published term; without one it has ended.
+func (s *System) TermContext() context.Context {
+	if l := s.published.Load(); l != nil {
+		return l.term.Context()
+	}
+	return ended
+}
+
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(ErrNotLeading)
+	return ctx
+}()
+
+// Propose has a command applied by the published term. Errors wrap ErrNotApplied, ErrOutcomeUnknown or ErrFull.
+func (s *System) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
+	l := s.published.Load()
+	if l == nil {
+		return nil, ErrNotLeading
+	}
+	return l.term.Propose(ctx, c)
+}
+
+// Join makes the caller a member. The leader adds what only it has seen: that the holder's session ended.
+func (s *System) Join(ctx context.Context, j *musterv1.JoinRequest) (*musterv1.Outcome, error) {
+	l := s.published.Load()
+	if l == nil {
+		return nil, ErrNotLeading
+	}
+	j.HolderGone = l.holderGone(j)
+	return l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Join{Join: j}})
+}
+
+// Leave ends a membership.
+func (s *System) Leave(ctx context.Context, q *musterv1.LeaveRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Leave{Leave: q}})
+}
+
+// UpsertWorld creates a world or confirms that it is as asked.
+func (s *System) UpsertWorld(ctx context.Context, q *musterv1.UpsertWorldRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_UpsertWorld{UpsertWorld: q}})
+}
+
+// Stop begins to stop worlds or everything.
+func (s *System) Stop(ctx context.Context, q *musterv1.StopRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Stop{Stop: q}})
+}
+
+// RegisterNode puts a node's registration into the state.
+func (s *System) RegisterNode(ctx context.Context, n *musterv1.NodeRecord) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_NodeStart{NodeStart: &musterv1.NodeStart{Node: n}}})
+}
+
+// Read calls f with the state. Linearizable: it holds every write acknowledged before the call, and this node must lead. Stale:
+// whatever this node has applied.
+func (s *System) Read(ctx context.Context, stale bool, f func(*fsm.State)) error {
+	if !stale {
+		l := s.published.Load()
+		if l == nil {
+			return ErrNotLeading
+		}
+		if err := l.term.ReadBarrier(ctx); err != nil {
+			return fmt.Errorf("linearizable read: %w", err)
+		}
+	}
+	s.state.Read(f)
+	return nil
+}

@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/proto/muster/v1/musterv1grpc"
+)
+
+// Cluster has the operator's verbs. Every call is tried, at one server after another, until it is answered, refused by a rule
+// or its context ends: give each a deadline. Requests are not changed; the library puts id and issued into a copy. An error
+// is an *Error.
+type Cluster struct {
+	client *Client
+}
+
+// UpsertWorld creates a world or confirms that it is as asked.
+func (c *Cluster) UpsertWorld(ctx context.Context, req *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "upsert world"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.UpsertWorldResponse, error) {
+			sent := proto.CloneOf(req)
+			sent.Meta = r.meta()
+			return musterv1grpc.NewSystemServiceClient(conn).UpsertWorld(ctx, sent)
+		})
+}
+
+// Stop begins to stop worlds or everything. The answer means that stopping has begun.
+func (c *Cluster) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv1.StopResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "stop"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.StopResponse, error) {
+			sent := proto.CloneOf(req)
+			sent.Meta = r.meta()
+			return musterv1grpc.NewSystemServiceClient(conn).Stop(ctx, sent)
+		})
+}
+
+// View reads one page of the state.
+func (c *Cluster) View(ctx context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
+	return do(ctx, c.client, verb{op: "view", read: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.ViewResponse, error) {
+			return musterv1grpc.NewSystemServiceClient(conn).View(ctx, req)
+		})
+}
+
+// ViewAll reads all pages and gives them as one, a world that spans pages once. Number and clock are the first page's; what is
+// on later pages may be newer.
+func (c *Cluster) ViewAll(ctx context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
+	var all *musterv1.ViewResponse
+	err := c.pages(ctx, req, func(page *musterv1.ViewResponse) bool {
+		if all == nil {
+			all = page
+			return true
+		}
+		for _, world := range page.GetWorlds() {
+			last := len(all.Worlds) - 1
+			if last >= 0 && all.Worlds[last].GetGeneration() == world.GetGeneration() {
+				all.Worlds[last].Procs = append(all.Worlds[last].Procs, world.GetProcs()...)
+				continue
+			}
+			all.Worlds = append(all.Worlds, world)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	all.NextPageToken = ""
+	return all, nil
+}
+
+// pages reads page after page until the last one or until more says no.
+func (c *Cluster) pages(ctx context.Context, req *musterv1.ViewRequest, more func(*musterv1.ViewResponse) bool) error {
+	next := proto.CloneOf(req)
+	for {
+		page, err := c.View(ctx, next)
+		if err != nil {
+			return err
+		}
+		if !more(page) || page.GetNextPageToken() == "" {
+			return nil
+		}
+		next.PageToken = page.GetNextPageToken()
+	}
+}
+
+// WorldSupervision tells who of a world is not healthy.
+func (c *Cluster) WorldSupervision(ctx context.Context, req *musterv1.WorldSupervisionRequest) (*musterv1.WorldSupervisionResponse, error) {
+	return do(ctx, c.client, verb{op: "world supervision", read: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.WorldSupervisionResponse, error) {
+			return musterv1grpc.NewSystemServiceClient(conn).WorldSupervision(ctx, req)
+		})
+}
+
+// Status tells how the cluster is. Any server answers, with or without a leader.
+func (c *Cluster) Status(ctx context.Context, req *musterv1.StatusRequest) (*musterv1.StatusResponse, error) {
+	status, err := do(ctx, c.client, verb{op: "status", read: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.StatusResponse, error) {
+			return musterv1grpc.NewClusterServiceClient(conn).Status(ctx, req)
+		})
+	if err != nil {
+		return nil, err
+	}
+	c.client.follow(status.GetLeader())
+	c.client.numbers.observe(status.GetState().GetNumber())
+	return status, nil
+}
+
+// errNoLeader: nobody who answered knows of a leader.
+var errNoLeader = errors.New("no server knows of a leader")
+
+// FindLeader asks all servers who leads until one is found or ctx ends.
+func (c *Cluster) FindLeader(ctx context.Context) (*musterv1.LeaderHint, error) {
+	ctx, cancel := c.client.untilClosed(ctx)
+	defer cancel()
+	pause := newDelay(firstPause, longestPause)
+	for rounds := 1; ; rounds++ {
+		if hint, _ := c.client.findLeader(ctx, false); hint != nil {
+			return hint, nil
+		}
+		if pause.wait(ctx) != nil {
+			return nil, &Error{Op: "find leader", Attempts: rounds, causes: []error{errNoLeader, outOfTime(ctx)}}
+		}
+	}
+}
+
+// RejoinNode brings a wiped node back as a new server. It has no request id: when its outcome is unknown it is not sent again;
+// Status shows what became of it.
+func (c *Cluster) RejoinNode(ctx context.Context, req *musterv1.RejoinNodeRequest) (*musterv1.RejoinNodeResponse, error) {
+	return do(ctx, c.client, verb{op: "rejoin node", once: true, stream: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.RejoinNodeResponse, error) {
+			return musterv1grpc.NewClusterServiceClient(conn).RejoinNode(ctx, req)
+		})
+}

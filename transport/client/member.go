@@ -1,0 +1,241 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// errLeft ends a member that has left; its Err is nil.
+var errLeft = errors.New("left")
+
+// Member is the calling program as a member of a world. Client.Join makes it.
+type Member struct {
+	client *Client
+	cfg    MemberConfig
+
+	// ctx ends with the member, its cause says why.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	// wake tells the session that there is something to say before the next report. Holds one.
+	wake chan struct{}
+	// membershipSlot is held by whoever joins again or leaves, so that nobody leaves a membership that is being replaced.
+	membershipSlot chan struct{}
+	handlers       sync.WaitGroup
+
+	// mu guards the rest.
+	mu       sync.Mutex
+	joined   *musterv1.JoinResponse
+	lease    time.Time
+	leaving  bool
+	highest  uint64
+	stop     stopping
+	failures failures
+	err      error
+}
+
+func newMember(c *Client, cfg MemberConfig, first membership) *Member {
+	m := &Member{
+		client: c, cfg: cfg, done: make(chan struct{}), wake: make(chan struct{}, 1), membershipSlot: make(chan struct{}, 1),
+	}
+	m.ctx, m.cancel = context.WithCancelCause(c.ctx)
+	m.become(first)
+	return m
+}
+
+// become takes a new membership.
+func (m *Member) become(now membership) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.joined = now.JoinResponse
+	m.lease = now.sent.Add(time.Duration(now.GetTimeouts().GetLeaseNs()))
+	m.highest = now.GetHighestOrder()
+}
+
+// Proc is who the member is now.
+func (m *Member) Proc() *musterv1.ProcRef {
+	return m.membership().GetProc()
+}
+
+// Incarnation is the member's present one. It changes when the member has to join again.
+func (m *Member) Incarnation() uint64 {
+	return m.Proc().GetIncarnation()
+}
+
+// Generation is the world's; 0 for detached members.
+func (m *Member) Generation() uint64 {
+	return m.membership().GetGeneration()
+}
+
+// Timeouts are the member's: how often it reports, how long its lease is.
+func (m *Member) Timeouts() *musterv1.Timeouts {
+	return m.membership().GetTimeouts()
+}
+
+// Lease is the moment until which the cluster certainly does not take the member for dead, by this process's monotonic clock:
+// one lease after the last acknowledged report was sent.
+func (m *Member) Lease() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lease
+}
+
+// Done is closed when the member has ended.
+func (m *Member) Done() <-chan struct{} {
+	return m.done
+}
+
+// Err is why the member has ended: *Ended, *Stopped, ErrClosed, an *Error where it could not join again; nil before Done is
+// closed and after a successful Leave.
+func (m *Member) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+// Leave ends the membership and then the member. Where the cluster could not be told in time, the member has ended all the
+// same and the error says so; the cluster takes it for dead when its lease ends. A member that had already ended leaves
+// nothing and gives no error.
+func (m *Member) Leave(ctx context.Context) error {
+	select {
+	case m.membershipSlot <- struct{}{}:
+		defer func() { <-m.membershipSlot }()
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		// It is joining again, with nobody to answer.
+		m.cancel(errLeft)
+		<-m.done
+		return fmt.Errorf("leave: %w; it is gone when its lease ends", outOfTime(ctx))
+	}
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		<-m.done
+		return nil
+	}
+	err := m.client.leave(ctx, m.Proc())
+	m.cancel(errLeft)
+	<-m.done
+	return err
+}
+
+func (m *Member) membership() *musterv1.JoinResponse {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.joined
+}
+
+// run is the member's goroutine: session after session until something ends it.
+func (m *Member) run() {
+	defer m.client.members.Done()
+	defer m.handlers.Wait()
+	err := m.live()
+	if cause := context.Cause(m.ctx); cause != nil {
+		err = cause
+	}
+	m.cancel(err)
+	m.endStop()
+	switch {
+	case errors.Is(err, errLeft):
+		err = nil
+	case m.client.ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = ErrClosed
+	}
+	m.mu.Lock()
+	m.err = err
+	m.mu.Unlock()
+	close(m.done)
+}
+
+// live goes from session to session. Without a leader it tries for ever: no outage of the cluster ends a member.
+func (m *Member) live() error {
+	pause := newDelay(firstPause, longestPause)
+	for tries := 0; ; tries++ {
+		address := m.where(tries)
+		began := time.Now()
+		err := m.session(address)
+		if time.Since(began) > longestPause {
+			pause.reset()
+		}
+		var ended *Ended
+		var stopped *Stopped
+		switch {
+		case m.ctx.Err() != nil:
+			return m.ctx.Err()
+		case errors.As(err, &ended), errors.As(err, &stopped):
+			return err
+		case errors.Is(err, errRejoin):
+			if err := m.rejoin(); err != nil {
+				return err
+			}
+			continue
+		case errors.Is(err, errMoved):
+			continue
+		}
+		m.client.logger.Debug("session ended", "server", address, "error", err)
+		m.client.leader.doubt(address)
+		if err := pause.wait(m.ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// where is the address for the next session; empty if nobody is known to lead.
+func (m *Member) where(tries int) string {
+	if address := m.client.leader.address(); address != "" {
+		return address
+	}
+	leader, confirmed := m.client.findLeader(m.ctx, true)
+	if confirmed {
+		return leader.GetAddress()
+	}
+	if tries%4 == 3 {
+		// The leader may be reachable only under another address than the one it tells: try what we were given.
+		return m.client.servers.next("")
+	}
+	return ""
+}
+
+// rejoin makes the member a new incarnation. The program goes on as if nothing had happened.
+func (m *Member) rejoin() error {
+	select {
+	case m.membershipSlot <- struct{}{}:
+	case <-m.ctx.Done():
+		return m.ctx.Err()
+	}
+	m.mu.Lock()
+	leaving := m.leaving
+	m.mu.Unlock()
+	if leaving {
+		<-m.membershipSlot
+		return nil
+	}
+	now, err := m.client.join(m.ctx, m.cfg.request())
+	if err == nil {
+		m.become(now)
+	}
+	<-m.membershipSlot
+	if err != nil {
+		return fmt.Errorf("joining again: %w", err)
+	}
+	m.client.logger.Info("joined again", "world", now.GetProc().GetWorld(), "rank", now.GetProc().GetRank(),
+		"incarnation", now.GetProc().GetIncarnation())
+	if m.cfg.OnRejoin != nil {
+		m.cfg.OnRejoin(now.GetProc())
+	}
+	return nil
+}
+
+func (m *Member) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// obey takes one frame of the leader. An error ends the session.
+func (s *session) obey(frame *musterv1.SessionResponse) error {
+	c := s.member.client
+	if s.leader != nil && compareLeaders(c.leader.greatest(), s.leader) > 0 {
+		return errMoved
+	}
+	switch body := frame.GetBody().(type) {
+	case *musterv1.SessionResponse_Welcome:
+		return s.welcome(body.Welcome)
+	case *musterv1.SessionResponse_Redirect:
+		if c.follow(body.Redirect) {
+			return errMoved
+		}
+		return errNowhere
+	}
+	if s.leader == nil {
+		return nil
+	}
+	switch body := frame.GetBody().(type) {
+	case *musterv1.SessionResponse_AckedSeq:
+		return s.acknowledged(body.AckedSeq)
+	case *musterv1.SessionResponse_Verdicts:
+		return s.judged(body.Verdicts)
+	case *musterv1.SessionResponse_Order:
+		return s.ordered(body.Order)
+	case *musterv1.SessionResponse_Refused:
+		c.logger.Warn("a confirmation or stop result was refused", "reason", body.Refused.GetReason(), "message", body.Refused.GetMessage())
+		c.learn(body.Refused)
+		s.answered, s.answerSeq = 0, 0 // said again with the next report
+	}
+	return nil
+}
+
+func (s *session) welcome(welcome *musterv1.Welcome) error {
+	m, c := s.member, s.member.client
+	c.numbers.observe(welcome.GetNumber())
+	leader := &musterv1.LeaderHint{
+		Node: welcome.GetNode(), Address: s.address, Epoch: welcome.GetEpoch(), RaftTerm: welcome.GetRaftTerm(),
+	}
+	if compareLeaders(leader, c.leader.greatest()) < 0 {
+		return errOlder
+	}
+	c.leader.observe(leader)
+	c.leader.trust(s.address)
+	s.leader = leader
+	m.extend(s.helloSent)
+	if err := s.report(); err != nil {
+		return err
+	}
+	return s.answer()
+}
+
+// acknowledged takes that all reports up to seq are in the state.
+func (s *session) acknowledged(seq uint64) error {
+	m := s.member
+	for len(s.unacked) > 0 && s.unacked[0].seq <= seq {
+		m.extend(s.unacked[0].sent)
+		m.mu.Lock()
+		m.failures.acknowledge(s.unacked[0].failures)
+		m.mu.Unlock()
+		s.unacked = s.unacked[1:]
+	}
+	if s.answerSeq != 0 && s.answerSeq <= seq && m.cfg.Handler == nil {
+		return m.stopped()
+	}
+	return nil
+}
+
+// extend counts the lease from when a report was sent that the cluster has acknowledged.
+func (m *Member) extend(sent time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	until := sent.Add(time.Duration(m.joined.GetTimeouts().GetLeaseNs()))
+	if until.After(m.lease) {
+		m.lease = until
+	}
+}
+
+func (s *session) judged(verdicts *musterv1.Verdicts) error {
+	m := s.member
+	m.mu.Lock()
+	leaving := m.leaving
+	m.mu.Unlock()
+	for _, verdict := range verdicts.GetVerdicts() {
+		// A verdict on an earlier incarnation came late; who leaves has no more to do with any.
+		if leaving || !proto.Equal(verdict.GetProc(), m.Proc()) {
+			continue
+		}
+		switch verdict.GetKind() {
+		case musterv1.Verdict_KIND_EXPIRED, musterv1.Verdict_KIND_REJOIN:
+			if stopped := m.stopped(); stopped != nil {
+				return stopped // what has been told to stop does not come back
+			}
+			return errRejoin
+		case musterv1.Verdict_KIND_SUPERSEDED, musterv1.Verdict_KIND_ENDED, musterv1.Verdict_KIND_UNKNOWN:
+			return &Ended{Kind: verdict.GetKind(), Status: verdict.GetStatus(), Proc: verdict.GetProc()}
+		}
+	}
+	return nil
+}
+
+func (s *session) ordered(order *musterv1.Order) error {
+	m := s.member
+	if !proto.Equal(order.GetProc(), m.Proc()) {
+		return nil // for another incarnation
+	}
+	stop := order.GetStop()
+	if stop == nil {
+		m.client.logger.Warn("an order that this version does not know is left alone", "order", order.GetId())
+		return nil
+	}
+	m.mu.Lock()
+	repeated := order.GetId() <= m.highest
+	m.highest = max(m.highest, order.GetId())
+	highest := m.highest
+	m.mu.Unlock()
+	if err := s.confirm(highest); err != nil || repeated {
+		return err
+	}
+	m.beginStop(stop)
+	return nil
+}

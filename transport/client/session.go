@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"muster/fsm/id"
+	musterv1 "muster/proto/muster/v1"
+	"muster/proto/muster/v1/musterv1grpc"
+	"muster/transport/rpcstatus"
+)
+
+// silence is how long a session may be mute before the leader is looked for elsewhere; it speaks every 250 ms.
+const silence = 750 * time.Millisecond
+
+// defaultInterval is for a member whose join was not told how often to report.
+const defaultInterval = 2 * time.Second
+
+// Why a session ended, where it was not a broken connection.
+var (
+	errNowhere = errors.New("nobody is known to lead")
+	errSilent  = fmt.Errorf("heard nothing for %v", silence)
+	errMoved   = errors.New("a newer leader is known")
+	errOlder   = errors.New("it leads an older term than one already known")
+	errRejoin  = errors.New("has to join again")
+)
+
+// session is one stream to one server. Everything in it belongs to the goroutine that runs it; another one only receives.
+type session struct {
+	member  *Member
+	address string
+	stream  musterv1grpc.MemberService_SessionClient
+	frames  chan *musterv1.SessionResponse
+	broken  chan error
+
+	helloSent time.Time
+	// leader is nil before the welcome; nothing is obeyed before it.
+	leader *musterv1.LeaderHint
+	seq    uint64
+	// unacked reports, ascending.
+	unacked []sentReport
+	// How many stop results were sent here, and the report behind the last of them.
+	answered  int
+	answerSeq uint64
+}
+
+// sentReport is what has to be known when a report is acknowledged.
+type sentReport struct {
+	seq      uint64
+	sent     time.Time
+	failures uint64
+}
+
+// session runs one session until it breaks or ends.
+func (m *Member) session(address string) error {
+	if address == "" {
+		return errNowhere
+	}
+	conn, err := m.client.servers.connect(m.ctx, address)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	stream, err := musterv1grpc.NewMemberServiceClient(conn).Session(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	s := &session{
+		member: m, address: address, stream: stream,
+		frames: make(chan *musterv1.SessionResponse), broken: make(chan error, 1),
+	}
+	var reader sync.WaitGroup
+	reader.Go(func() { s.read(ctx) })
+	defer reader.Wait()
+	defer cancel()
+	return s.run(ctx)
+}
+
+func (s *session) read(ctx context.Context) {
+	for {
+		frame, err := s.stream.Recv()
+		if err != nil {
+			s.broken <- err
+			return
+		}
+		select {
+		case s.frames <- frame:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *session) run(ctx context.Context) error {
+	if err := s.hello(); err != nil {
+		return err
+	}
+	mute := time.NewTimer(silence)
+	defer mute.Stop()
+	interval := time.Duration(s.member.Timeouts().GetReportIntervalNs())
+	if interval <= 0 {
+		interval = defaultInterval
+	}
+	report := time.NewTicker(interval)
+	defer report.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-s.broken:
+			if s.member.client.learn(rpcstatus.Refusal(err)) {
+				return errMoved
+			}
+			return err
+		case <-mute.C:
+			return errSilent
+		case frame := <-s.frames:
+			mute.Reset(silence)
+			if err := s.obey(frame); err != nil {
+				return err
+			}
+		case <-s.member.wake:
+			if err := s.answer(); err != nil {
+				return err
+			}
+		case <-report.C:
+			if err := s.answer(); err != nil {
+				return err
+			}
+			if err := s.report(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// send sends one message. Where the stream has ended already it does nothing: what the server said last, and why it ended, is
+// still to be received.
+func (s *session) send(message *musterv1.SessionRequest) error {
+	if err := s.stream.Send(message); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// hello says who speaks.
+func (s *session) hello() error {
+	m := s.member
+	m.mu.Lock()
+	hello := &musterv1.Hello{
+		Owner: m.cfg.Key, Epoch: m.joined.GetEpoch(),
+		Members: []*musterv1.HelloMember{{Proc: m.joined.GetProc(), HighestOrder: m.highest}},
+	}
+	m.mu.Unlock()
+	s.helloSent = time.Now()
+	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: hello}})
+}
+
+// report says that the member is alive, and which of its actors failed.
+func (s *session) report() error {
+	if s.leader == nil {
+		return nil // the hello is a report, and not in the state yet
+	}
+	m := s.member
+	s.seq++
+	report := &musterv1.SessionReport{Seq: s.seq}
+	m.mu.Lock()
+	proc := m.joined.GetProc()
+	if len(m.failures.waiting) > 0 {
+		report.Reports = []*musterv1.ProcReport{{Proc: proc, FailedActors: m.failures.waiting}}
+	} else {
+		runs := id.AppendRuns(nil, []uint32{proc.GetRank()})
+		report.Alive = []*musterv1.RankRuns{{World: proc.GetWorld(), Role: proc.GetRole(), Runs: runs}}
+	}
+	failed := m.failures.added
+	m.mu.Unlock()
+	s.unacked = append(s.unacked, sentReport{seq: s.seq, sent: time.Now(), failures: failed})
+	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}})
+}
+
+// answer sends what cannot wait for the next report: results of stops, and actors that failed.
+func (s *session) answer() error {
+	if s.leader == nil {
+		return nil // the welcome brings it back here
+	}
+	results := s.member.stopResults()
+	for _, result := range results[min(s.answered, len(results)):] {
+		if err := s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_StopResult{StopResult: result}}); err != nil {
+			return err
+		}
+	}
+	if s.answered < len(results) {
+		// The report behind it shows, when it is acknowledged, that the result has come through.
+		s.answered = len(results)
+		s.answerSeq = s.seq + 1
+		return s.report()
+	}
+	s.member.mu.Lock()
+	failed := s.member.failures.added
+	waiting := len(s.member.failures.waiting)
+	s.member.mu.Unlock()
+	if waiting > 0 && (len(s.unacked) == 0 || s.unacked[len(s.unacked)-1].failures < failed) {
+		return s.report()
+	}
+	return nil
+}
+
+func (s *session) confirm(highest uint64) error {
+	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Confirm{
+		Confirm: &musterv1.Confirm{Proc: s.member.Proc(), HighestOrder: highest},
+	}})
+}

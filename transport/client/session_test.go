@@ -1,0 +1,94 @@
+package client
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// The leader goes mute without closing anything. After 750 ms the others are asked, and the session moves to the greatest
+// pair; what the old one still says is not obeyed.
+func TestMember_SilenceMovesToTheGreatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2")
+		f.lead("n1", 100, 2, "n1", "n2")
+		f.nodes["n1"].admit(501)
+		var once sync.Once
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			once.Do(func() {
+				time.AfterFunc(500*time.Millisecond, func() { f.lead("n2", 100, 3, "n2") })
+			})
+			if err := s.welcome(100, 2, 500); err != nil {
+				return err
+			}
+			<-s.Context().Done()
+			return nil
+		}
+		moved := make(chan time.Time, 10)
+		f.nodes["n2"].session = func(s *fakeSession) error {
+			moved <- time.Now()
+			return s.serve(100, 3, nil)
+		}
+		began := time.Now()
+		m := joinW(t, f.client(t, "n1", "n2"), MemberConfig{})
+		require.WithinRange(t, <-moved, began.Add(silence), began.Add(silence+200*time.Millisecond))
+		time.Sleep(3 * time.Second)
+		require.Empty(t, moved, "the new session did not last")
+		require.NoError(t, m.Leave(t.Context()))
+	})
+}
+
+// A session of an older leadership than one already seen is not obeyed, whatever it says.
+func TestMember_OlderLeaderIsNotObeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2")
+		f.lead("n1", 100, 2, "n1", "n2")
+		f.nodes["n1"].admit(501)
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			<-s.received
+			_ = s.welcome(100, 2, 500)
+			_ = s.verdict(me(501), musterv1.Verdict_KIND_SUPERSEDED, 0)
+			<-s.Context().Done()
+			return nil
+		}
+		f.nodes["n2"].session = func(s *fakeSession) error { return s.serve(100, 3, nil) }
+		c := f.client(t, "n1", "n2")
+		c.leader.observe(&musterv1.LeaderHint{Address: "n2", Epoch: 100, RaftTerm: 3})
+		c.leader.doubt("n2")
+		f.nodes["n2"].admit(501)
+		m := joinW(t, c, MemberConfig{})
+		time.AfterFunc(10*time.Second, func() { f.lead("n2", 100, 3, "n1", "n2") })
+		time.Sleep(9 * time.Second)
+		require.NoError(t, m.Err())
+		time.Sleep(3 * time.Second)
+		require.True(t, m.Lease().After(time.Now()), "it did not find the newer leader")
+		require.NoError(t, m.Leave(t.Context()))
+	})
+}
+
+// A follower redirects; the member goes where it is told.
+func TestMember_Redirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2")
+		f.nodes["n1"].admit(501)
+		f.lead("n1", 100, 2, "n1") // it thinks so until asked for a session
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			return s.Send(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Redirect{
+				Redirect: &musterv1.LeaderHint{Address: "n2", Epoch: 100, RaftTerm: 3},
+			}})
+		}
+		arrived := make(chan bool, 1)
+		f.nodes["n2"].session = func(s *fakeSession) error {
+			arrived <- true
+			return s.serve(100, 3, nil)
+		}
+		m := joinW(t, f.client(t, "n1"), MemberConfig{})
+		<-arrived
+		require.NoError(t, m.Leave(t.Context()))
+	})
+}

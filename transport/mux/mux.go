@@ -1,0 +1,129 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// speakTimeout is how long a connection may say nothing.
+	speakTimeout = 5 * time.Second
+	// maxSilent bounds the connections that have not spoken, or that nobody has accepted yet; more are closed at once.
+	maxSilent = 1024
+
+	grpcByte = 'P'
+	peerByte = 'M'
+)
+
+// Mux sorts the connections of one listener. Its listeners may be used and closed concurrently.
+type Mux struct {
+	inner  net.Listener
+	grpc   *branch
+	peers  *branch
+	silent chan struct{} // one element per connection that is not sorted yet
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// New begins to sort the connections of a listener, which the Mux then owns. Close ends it.
+func New(inner net.Listener) *Mux {
+	m := &Mux{inner: inner, silent: make(chan struct{}, maxSilent)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.grpc, m.peers = newBranch(m), newBranch(m)
+	m.tasks.Go(m.accept)
+	return m
+}
+
+// GRPC yields the connections that begin with 'P'. Closing it closes such connections from then on, and nothing else.
+func (m *Mux) GRPC() net.Listener { return m.grpc }
+
+// Peers yields the connections that begin with 'M'. Closing it closes such connections from then on, and nothing else.
+func (m *Mux) Peers() net.Listener { return m.peers }
+
+// Close closes the port and both listeners, drops what was not accepted yet, and waits for its goroutines. Accepted connections
+// stay open.
+func (m *Mux) Close() error {
+	m.cancel()
+	err := m.inner.Close()
+	m.tasks.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (m *Mux) accept() {
+	defer m.cancel() // without the port the branches end
+	const minPause, maxPause = 5 * time.Millisecond, time.Second
+	for pause := minPause; ; {
+		c, err := m.inner.Accept()
+		if err != nil {
+			if m.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Most likely too many open files: that passes.
+			select {
+			case <-time.After(pause):
+			case <-m.ctx.Done():
+				return
+			}
+			pause = min(2*pause, maxPause)
+			continue
+		}
+		pause = minPause
+		select {
+		case m.silent <- struct{}{}:
+			m.tasks.Go(func() {
+				m.sort(c)
+				<-m.silent
+			})
+		default:
+			_ = c.Close()
+		}
+	}
+}
+
+// sort reads the first byte and hands the connection to its branch, or closes it.
+func (m *Mux) sort(c net.Conn) {
+	stop := context.AfterFunc(m.ctx, func() { _ = c.Close() })
+	first := make([]byte, 1)
+	_ = c.SetReadDeadline(time.Now().Add(speakTimeout))
+	_, err := c.Read(first)
+	_ = c.SetReadDeadline(time.Time{})
+	if !stop() {
+		return // closed
+	}
+	b := m.branch(first[0])
+	if err != nil || b == nil || !b.offer(&replayed{Conn: c, first: first}) {
+		_ = c.Close()
+	}
+}
+
+func (m *Mux) branch(first byte) *branch {
+	switch first {
+	case grpcByte:
+		return m.grpc
+	case peerByte:
+		return m.peers
+	}
+	return nil
+}
+
+// replayed is a connection whose first bytes were read already.
+type replayed struct {
+	net.Conn
+	first []byte // read by one reader at a time, as all of a connection is
+}
+
+func (c *replayed) Read(b []byte) (int, error) {
+	if len(c.first) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.first)
+	c.first = c.first[n:]
+	return n, nil
+}

@@ -1,0 +1,157 @@
+package mux_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/test/bufconn"
+
+	"muster/transport/mux"
+)
+
+// inBubble runs f with a Mux over an in-memory listener, in virtual time.
+func inBubble(t *testing.T, f func(t *testing.T, m *mux.Mux, dial func() net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		l := bufconn.Listen(1 << 10)
+		m := mux.New(l)
+		var conns []net.Conn
+		f(t, m, func() net.Conn {
+			c, err := l.Dial()
+			require.NoError(t, err)
+			conns = append(conns, c)
+			return c
+		})
+		require.NoError(t, m.Close())
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+}
+
+// accepted accepts one connection and reads n bytes of it.
+func accepted(t *testing.T, l net.Listener, n int) string {
+	t.Helper()
+	c, err := l.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	b := make([]byte, n)
+	_, err = io.ReadFull(c, b)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func TestMux_SortsByFirstByteAndReplaysIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		peer, grpc := dial(), dial()
+		_, err := peer.Write([]byte("MUSTERP1"))
+		require.NoError(t, err)
+		_, err = grpc.Write([]byte("PRI * HTTP/2.0"))
+		require.NoError(t, err)
+		require.Equal(t, "PRI * HTTP/2.0", accepted(t, m.GRPC(), 14))
+		require.Equal(t, "MUSTERP1", accepted(t, m.Peers(), 8))
+	})
+}
+
+func TestMux_WrongByteIsClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		c := dial()
+		_, err := c.Write([]byte("GET / HTTP/1.1"))
+		require.NoError(t, err)
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+	})
+}
+
+func TestMux_MuteConnectionIsClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		mute := dial()
+		began := time.Now()
+		_, err := mute.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		require.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
+
+func TestMux_MuteConnectionDoesNotHoldOthersUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		dial()
+		began := time.Now()
+		c := dial()
+		_, err := c.Write([]byte("M"))
+		require.NoError(t, err)
+		require.Equal(t, "M", accepted(t, m.Peers(), 1))
+		require.Zero(t, time.Since(began))
+	})
+}
+
+func TestMux_BoundsSilentConnections(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		for range 1024 {
+			dial()
+		}
+		synctest.Wait()
+		began := time.Now()
+		_, err := dial().Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		require.Zero(t, time.Since(began), "one too many is closed at once")
+		time.Sleep(5 * time.Second) // virtual: the mute ones are gone now
+		synctest.Wait()
+		c := dial()
+		_, err = c.Write([]byte("P"))
+		require.NoError(t, err)
+		require.Equal(t, "P", accepted(t, m.GRPC(), 1))
+	})
+}
+
+func TestMux_ClosedBranchClosesItsConnectionsOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		require.NoError(t, m.GRPC().Close())
+		_, err := m.GRPC().Accept()
+		require.ErrorIs(t, err, net.ErrClosed)
+		grpc, peer := dial(), dial()
+		_, err = grpc.Write([]byte("P"))
+		require.NoError(t, err)
+		_, err = grpc.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		_, err = peer.Write([]byte("M"))
+		require.NoError(t, err)
+		require.Equal(t, "M", accepted(t, m.Peers(), 1))
+	})
+}
+
+func TestMux_CloseEndsEverything(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		mute, unaccepted := dial(), dial()
+		_, err := unaccepted.Write([]byte("M"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, m.Close())
+		for _, c := range []net.Conn{mute, unaccepted} {
+			_, err := c.Read(make([]byte, 1))
+			require.Error(t, err)
+		}
+		_, err = m.Peers().Accept()
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+func TestMux_OverTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	m := mux.New(l)
+	require.Equal(t, l.Addr(), m.Peers().Addr())
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("MUSTERP1"))
+	require.NoError(t, err)
+	require.Equal(t, "MUSTERP1", accepted(t, m.Peers(), 8))
+	require.NoError(t, m.Close())
+	_, err = m.GRPC().Accept()
+	require.True(t, errors.Is(err, net.ErrClosed))
+}
