@@ -11,11 +11,17 @@ func BeforeBootstrap(c *Config, f func() error) { c.beforeBootstrap = f }
 // Stores are the log and the stable store as Raft gets them.
 func (s *Storage) Stores() (raft.LogStore, raft.StableStore) { return s.logs, s.stable }
 
+// Join makes a cluster the storage's.
+func (s *Storage) Join(clusterID string) error { return s.join(clusterID) }
+
 // NewDrainedPipeline wraps a pipeline as the transport does.
 func NewDrainedPipeline(p raft.AppendPipeline) raft.AppendPipeline { return newDrainedPipeline(p) }
 
 // Raft is the node's Raft, nil before it runs.
 func (n *Node) Raft() *raft.Raft { return n.raft.Load() }
+
+// TermOf is a Term of that number which nobody has ended.
+func (n *Node) TermOf(number uint64) *Term { return newTerm(n, number) }
 
 // ApplyRaw hands bytes to Raft behind the sealing goroutine's back.
 func (n *Node) ApplyRaw(data []byte) error { return n.raft.Load().Apply(data, 0).Error() }

@@ -18,7 +18,7 @@ const (
 	termStartPatience = 5 * time.Second
 
 	minLeadPause = 250 * time.Millisecond
-	maxLeadPause = 5 * time.Second
+	maxLeadPause = time.Second
 )
 
 // leadership is what the run goroutine knows of this node's leadership.
@@ -27,8 +27,9 @@ type leadership struct {
 	r       *raft.Raft
 	term    *Term              // nil: none is published
 	attempt <-chan termStarted // the TermStart that is under way; nil: none
-	retry   <-chan time.Time   // when to try or give away again
-	pause   time.Duration      // grows with each failure
+	retry   <-chan time.Time   // when to look again
+	leaving string             // why leadership is given away at the next look; empty: it is not
+	pause   time.Duration      // before it is given away: none at first, then longer, lest nodes that all fail play ball with it
 }
 
 // termStarted is what became of a TermStart.
@@ -40,13 +41,13 @@ type termStarted struct {
 // lead follows Raft's word on leadership until the node stops. It uses LeaderCh alone: that channel holds the latest change
 // and never blocks Raft; true behind true means lost and won again.
 func (n *Node) lead() {
-	l := &leadership{n: n, r: n.raft.Load(), pause: minLeadPause}
+	l := &leadership{n: n, r: n.raft.Load()}
 	defer l.withdraw(ErrNotServing)
 	for {
 		select {
 		case leads := <-l.r.LeaderCh():
 			l.withdraw(ErrNotLeader)
-			l.attempt, l.retry = nil, nil
+			l.attempt, l.retry, l.leaving = nil, nil, ""
 			if leads {
 				l.propose()
 			}
@@ -141,13 +142,13 @@ func (l *leadership) started(res termStarted) {
 	l.retry = nil
 	switch {
 	case res.err == nil:
-		l.pause = minLeadPause
+		l.pause = 0
 		l.term = newTerm(l.n, res.number)
 		l.n.current.Store(l.term)
 		l.n.publish(l.term)
 	case errors.Is(res.err, raft.ErrLeadershipLost), errors.Is(res.err, ErrNotLeader):
 		// LeaderCh says so too, and says when it is this node's turn again.
-		l.retry = time.After(l.pause)
+		l.retry = time.After(minLeadPause)
 	default:
 		l.resign(res.err.Error())
 	}
@@ -155,18 +156,28 @@ func (l *leadership) started(res termStarted) {
 
 // again goes on when a TermStart has failed, or has not come back in time.
 func (l *leadership) again() {
-	if l.attempt != nil {
+	switch {
+	case l.leaving != "":
+		l.giveAway()
+	case l.attempt != nil:
 		l.resign("TermStart is not committed")
-		return
+	default:
+		l.propose()
 	}
-	l.propose()
 }
 
-// resign gives leadership away; if nobody takes it the node tries again, each time later.
+// resign has leadership given away, at once the first time.
 func (l *leadership) resign(reason string) {
-	l.n.logger.Warn("giving leadership away", "reason", reason)
+	l.leaving = reason
 	l.retry = time.After(l.pause)
-	l.pause = min(2*l.pause, maxLeadPause)
+	l.pause = min(max(2*l.pause, minLeadPause), maxLeadPause)
+}
+
+// giveAway tells another node to stand. If nobody takes it this node tries again.
+func (l *leadership) giveAway() {
+	l.n.logger.Warn("giving leadership away", "reason", l.leaving)
+	l.leaving = ""
+	l.retry = time.After(l.pause)
 	if len(l.n.servers()) > 1 {
 		l.n.spawn(func() {
 			if err := l.r.LeadershipTransfer().Error(); err != nil {

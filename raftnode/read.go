@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // ReadBarrier returns when the state on this node contains everything that was committed before the call; what Node.Read then
@@ -37,12 +41,59 @@ func (t *Term) ReadBarrier(ctx context.Context) error {
 	return nil
 }
 
-// verify proves with a round of heartbeats that this node leads.
+// verify proves that this node leads: a majority agrees to a heartbeat that was sent after verify began. Raft's own check alone
+// is content with the answer to a heartbeat that was under way already, and with that of a server without a vote.
 func (n *Node) verify() error {
-	if err := n.raft.Load().VerifyLeader().Error(); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	r, contacts := n.raft.Load(), &n.transport.contacts
+	since := contacts.clock.Add(1)
+	for first := true; ; first = false {
+		if err := r.VerifyLeader().Error(); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		}
+		if contacts.majority(n.servers(), n.storage.who().ServerID, since) {
+			return nil
+		}
+		if !first { // those who answer have no vote; the lease will end this
+			select {
+			case <-time.After(time.Millisecond):
+			case <-n.ctx.Done():
+				return ErrNotServing
+			}
+		}
 	}
-	return nil
+}
+
+// contacts remembers which followers agreed to what was asked when, by a clock that counts the rounds of verification.
+type contacts struct {
+	clock atomic.Uint64
+	mu    sync.Mutex
+	asked map[raft.ServerID]uint64
+}
+
+func (c *contacts) agreed(id raft.ServerID, asked uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked == nil {
+		c.asked = map[raft.ServerID]uint64{}
+	}
+	c.asked[id] = max(c.asked[id], asked)
+}
+
+// majority says whether most voters, self among them, agreed to something that was asked since a round began.
+func (c *contacts) majority(servers []Server, self string, since uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	voters, agreed := 0, 0
+	for _, s := range servers {
+		if !s.Voter {
+			continue
+		}
+		voters++
+		if s.ID == self || c.asked[raft.ServerID(s.ID)] >= since {
+			agreed++
+		}
+	}
+	return agreed > voters/2
 }
 
 // verifier lets those who arrive while a round runs share the next one; a round that had begun before one's index was taken

@@ -71,3 +71,32 @@ func TestRead_IsolatedLeaderRefuses(t *testing.T) {
 		require.Error(t, term.ReadBarrier(ctx))
 	})
 }
+
+// The same where the node has not noticed yet: its Term lasts, Raft is in another.
+func TestRead_RaftIsInAnotherTerm(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		number := leader.Term().Number()
+		require.NoError(t, leader.Node.TermOf(number).ReadBarrier(context.Background()))
+		require.ErrorIs(t, leader.Node.TermOf(number-1).ReadBarrier(context.Background()), raftnode.ErrNotLeader)
+	})
+}
+
+// A server without a vote answers heartbeats too, and Raft's own check counts it. It is no majority.
+func TestRead_NonvoterProvesNothing(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		var others []*raftnodetest.Member
+		for _, m := range c.Members {
+			if m != leader {
+				others = append(others, m)
+			}
+		}
+		id := raftID(others[0].Node.Status().ServerID)
+		require.NoError(t, leader.Node.Raft().DemoteVoter(id, 0, 0).Error())
+		c.RequireConverged()
+		term := leader.Term()
+		c.Isolate(others[1].Name)
+		require.ErrorIs(t, term.ReadBarrier(context.Background()), raftnode.ErrNotLeader)
+	})
+}

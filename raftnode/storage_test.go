@@ -96,6 +96,7 @@ func TestStorage_DeletesLongPrefixes(t *testing.T) {
 func TestVote_HalfWritten(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, "n0")
+	require.NoError(t, s.Join("feedfeedfeedfeed"))
 	logs, stable := s.Stores()
 	conf := raft.Configuration{Servers: []raft.Server{{ID: "n0", Address: "n0"}, {ID: "n1", Address: "n1"}, {ID: "n2", Address: "n2"}}}
 	require.NoError(t, logs.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(conf)}))
@@ -117,6 +118,7 @@ func TestVote_HalfWritten(t *testing.T) {
 func TestVote_IsKept(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, "n0")
+	require.NoError(t, s.Join("feedfeedfeedfeed"))
 	_, stable := s.Stores()
 	require.NoError(t, stable.SetUint64([]byte("CurrentTerm"), 5))
 	require.NoError(t, stable.SetUint64([]byte("LastVoteTerm"), 5))

@@ -16,9 +16,12 @@ const (
 	pooledConnections = 3
 )
 
-// transport is Raft's own over our connections, with pipelines that cannot jam. The concrete type is embedded on purpose:
-// embedding the interface would hide pre-vote, and Raft would do without.
-type transport struct{ *raft.NetworkTransport }
+// transport is Raft's own over our connections, with pipelines that cannot jam and a memory of who answered. The concrete type is
+// embedded on purpose: embedding the interface would hide pre-vote, and Raft would do without.
+type transport struct {
+	*raft.NetworkTransport
+	contacts contacts
+}
 
 var (
 	_ raft.WithPreVote = (*transport)(nil)
@@ -26,13 +29,23 @@ var (
 )
 
 func newTransport(layer raft.StreamLayer, logger hclog.Logger) *transport {
-	return &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	return &transport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  layer,
 		MaxPool:                 pooledConnections,
 		Timeout:                 rpcTimeout,
 		Logger:                  logger,
 		MsgpackUseNewTimeFormat: true,
 	})}
+}
+
+// AppendEntries sends entries, or a heartbeat, and remembers a follower that agreed.
+func (t *transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	asked := t.contacts.clock.Load()
+	err := t.NetworkTransport.AppendEntries(id, address, req, resp)
+	if err == nil && resp.Success && resp.Term == req.Term {
+		t.contacts.agreed(id, asked)
+	}
+	return err
 }
 
 // AppendEntriesPipeline returns a pipeline whose answers are always taken.

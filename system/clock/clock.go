@@ -45,10 +45,13 @@ func (c *Clock) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			c.step(time.Now())
+			c.Step()
 		}
 	}
 }
+
+// Step adds what has passed since the last one. Run calls it.
+func (c *Clock) Step() { c.step(time.Now()) }
 
 func (c *Clock) step(now time.Time) {
 	since, inFlight := c.oldestInFlight()

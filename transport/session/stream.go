@@ -172,7 +172,6 @@ func (s *stream) hello(ctx context.Context, h *musterv1.Hello) error {
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	s.hub.speakFor(s, speaksFor)
 	epoch, raftTerm := s.session.Term()
 	s.out.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Welcome{Welcome: &musterv1.Welcome{
 		Epoch: epoch, RaftTerm: raftTerm, Number: number, Node: s.hub.node,
@@ -180,6 +179,7 @@ func (s *stream) hello(ctx context.Context, h *musterv1.Hello) error {
 	if len(verdicts) > 0 {
 		s.out.tell(verdicts)
 	}
+	s.hub.speakFor(s, speaksFor) // behind the welcome, so that nothing is said before it
 	s.session.DeliverOrders()
 	return nil
 }

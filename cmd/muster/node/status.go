@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -13,9 +15,7 @@ import (
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 	"muster/raftnode"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"muster/system"
 )
 
 // Leader is who leads, as far as this node knows; nil if it does not.
@@ -202,3 +202,20 @@ func (n *Node) register(ctx context.Context, leader *musterv1.LeaderHint, server
 	_, err = musterv1grpc.NewClusterServiceClient(conn).RegisterNode(ctx, &musterv1.RegisterNodeRequest{Node: rec})
 	return err
 }
+
+// System is the verbs of this node, for callers in its own process.
+func (n *Node) System() *system.System { return n.system }
+
+// StateAt is the state with the Raft index of the last entry that it holds.
+type StateAt struct {
+	State *fsm.State
+	Index uint64
+}
+
+// Read calls f with what is applied here, under the read lock.
+func (n *Node) Read(f func(StateAt)) {
+	n.raft.Read(func() { f(StateAt{n.machine.state, n.raft.Status().AppliedIndex}) })
+}
+
+// TransferLeadership hands leadership over to another node.
+func (n *Node) TransferLeadership(ctx context.Context) error { return n.raft.TransferLeadership(ctx) }

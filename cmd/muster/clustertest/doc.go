@@ -1,0 +1,3 @@
+// Package clustertest runs whole clusters for tests: here nodes in one process over a network in memory, meant for
+// testing/synctest bubbles, in which hours cost nothing; in package process real processes over loopback.
+package clustertest

@@ -1,0 +1,250 @@
+package system
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"muster/fsm"
+	"muster/fsm/id"
+	musterv1 "muster/proto/muster/v1"
+)
+
+func hello(refs ...*musterv1.ProcRef) *musterv1.Hello {
+	h := &musterv1.Hello{Owner: "test"}
+	for _, p := range refs {
+		h.Members = append(h.Members, &musterv1.HelloMember{Proc: p})
+	}
+	return h
+}
+
+func alive(seq uint64, ranks ...uint32) *musterv1.SessionReport {
+	return &musterv1.SessionReport{Seq: seq, Alive: []*musterv1.RankRuns{{World: "w", Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}}
+}
+
+// open attaches a session; what it is told goes into the returned slices.
+func open(t *testing.T, f *fakeTerm, refs ...*musterv1.ProcRef) (s *Session, acked *uint64, told *[]*musterv1.Verdict) {
+	t.Helper()
+	acked, told = new(uint64), new([]*musterv1.Verdict)
+	s, err := f.sys.Attach(func(seq uint64) { *acked = seq }, func(v []*musterv1.Verdict) { *told = append(*told, v...) })
+	require.NoError(t, err)
+	h := hello(refs...)
+	h.Epoch = f.machine.State.Epoch()
+	_, _, _, err = s.Hello(t.Context(), h)
+	require.NoError(t, err)
+	return s, acked, told
+}
+
+// TestExpire_BehindReceivedReports: a report that was received before a deadline was judged is applied before the judgement, though it
+// was still waiting for company: the proc lives. A proc that did not report is expired by the same entry.
+func TestExpire_BehindReceivedReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		saved, lost := f.member(t, 0), f.member(t, 1)
+		s, acked, _ := open(t, f, saved, lost)
+
+		lease := time.Duration(fsm.DefaultSettings().Timeouts.LeaseNs + fsm.DefaultSettings().GraceNs)
+		for l.clock.NowNs() <= int64(lease) {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		s.Report(alive(7, 0)) // received,
+		require.Equal(t, 2, l.observe(), "both deadlines have come")
+		e, _ := f.seal() // then judged, then sealed
+		require.Len(t, e.Commands, 2)
+		require.NotNil(t, e.Commands[0].GetReport(), "reports first")
+		require.Len(t, e.Commands[1].GetExpire().GetProcs(), 2, "the judgement names both")
+		require.Equal(t, uint64(7), *acked)
+
+		v := f.machine.State.Supervision("w", true)
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, v.Procs[0].Health)
+		require.Equal(t, musterv1.Health_HEALTH_EXPIRED, v.Procs[1].Health)
+	})
+}
+
+// TestSeal_JudgementWaitsForAllReports: when the reports that were received do not fit in one entry, the judgement goes with the last.
+func TestSeal_JudgementWaitsForAllReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		var sessions []*Session
+		for rank := range uint32(3) {
+			s, _, _ := open(t, f, f.member(t, rank))
+			sessions = append(sessions, s)
+		}
+		for rank, s := range sessions {
+			s.Report(alive(1, uint32(rank)))
+		}
+		l.propose(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, &musterv1.Due{})
+		var sealed []*musterv1.Entry
+		for range 3 {
+			e := &musterv1.Entry{}
+			l.Seal(e, 1) // room for one session's report
+			sealed = append(sealed, e)
+		}
+		for i, e := range sealed {
+			require.NotNil(t, e.Commands[0].GetReport(), "entry %d", i)
+			require.Len(t, e.Commands, 1, "no room for the judgement beside a report")
+		}
+		e := &musterv1.Entry{}
+		l.Seal(e, 256)
+		require.NotNil(t, e.Commands[0].GetExpire())
+	})
+}
+
+// TestCollector_NewerReplacesOlder: a session has one unsealed report, whose acknowledgement covers those it replaced.
+func TestCollector_NewerReplacesOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		s, acked, told := open(t, f, f.member(t, 0))
+		for seq := uint64(1); seq <= 5; seq++ {
+			s.Report(alive(seq, 0))
+		}
+		e, _ := f.seal()
+		require.Len(t, e.Commands, 1)
+		require.Len(t, e.Commands[0].GetReport().Groups, 1)
+		require.Equal(t, uint64(5), *acked)
+		require.Empty(t, *told)
+		e, _ = f.seal()
+		require.Empty(t, e.Commands, "nothing is left")
+	})
+}
+
+// TestCollector_MergesSessionsByWorld: many sessions of neighbouring ranks cost a few bytes together.
+func TestCollector_MergesSessionsByWorld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		for rank := range uint32(64) {
+			s, _, _ := open(t, f, f.member(t, rank))
+			s.Report(alive(1, rank))
+		}
+		e, _ := f.seal()
+		groups := e.Commands[0].GetReport().Groups
+		require.Len(t, groups, 1)
+		require.Len(t, groups[0].Ranks.Runs, 2)
+	})
+}
+
+// TestCollector_TwoSpeakers: an old process that still speaks for a rank does not keep the new one from being heard, and learns that it
+// is superseded.
+func TestCollector_TwoSpeakers(t *testing.T) {
+	for _, oldFirst := range []bool{true, false} {
+		t.Run(fmt.Sprintf("old first %t", oldFirst), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, _, _ := newFake(t, nil)
+				f.lead()
+				old := f.member(t, 0)
+				a, _, toldOld := open(t, f, old)
+				fresh := f.member(t, 0)
+				b, acked, toldFresh := open(t, f, fresh)
+				if oldFirst {
+					a.Report(alive(1, 0))
+					b.Report(alive(1, 0))
+				} else {
+					b.Report(alive(1, 0))
+					a.Report(alive(1, 0))
+				}
+				f.seal()
+				require.Equal(t, uint64(1), *acked)
+				require.Empty(t, *toldFresh)
+				require.Len(t, *toldOld, 1)
+				require.Equal(t, musterv1.Verdict_KIND_SUPERSEDED, (*toldOld)[0].Kind)
+				require.Equal(t, old.Incarnation, (*toldOld)[0].Proc.Incarnation)
+			})
+		})
+	}
+}
+
+// TestCollector_SpeaksForNobodyElse: a session cannot keep alive whom it did not say hello for.
+func TestCollector_SpeaksForNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		mine, other := f.member(t, 0), f.member(t, 1)
+		s, _, _ := open(t, f, mine)
+		s.Report(alive(1, 0, 1))
+		s.Report(&musterv1.SessionReport{Seq: 2, Reports: []*musterv1.ProcReport{{Proc: other}}})
+		e, _ := f.seal()
+		b := e.Commands[0].GetReport()
+		require.Empty(t, b.Reports)
+		require.Equal(t, id.AppendRuns(nil, []uint32{0}), b.Groups[0].Ranks.Runs)
+	})
+}
+
+// TestTick_OnlyWhileSomethingDependsOnTheClock: a leader with nothing to seal keeps the clock in the log while there are deadlines.
+func TestTick_OnlyWhileSomethingDependsOnTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		time.Sleep(time.Second)
+		l.tick()
+		e, _ := f.seal()
+		require.Empty(t, e.Commands)
+		f.member(t, 0)
+		time.Sleep(quiet)
+		l.clock.Step()
+		l.tick()
+		e, _ = f.seal()
+		require.NotNil(t, e.Commands[0].GetTick())
+		require.Equal(t, l.clock.NowNs(), f.machine.State.ClockNs())
+		l.tick()
+		e, _ = f.seal()
+		require.Empty(t, e.Commands, "not again so soon")
+	})
+}
+
+// TestHolderGone: another key may have the rank at once when the leader has seen the holder's session end, and not before.
+func TestHolderGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, sessions, sys := newFake(t, nil)
+		l := f.lead()
+		holder := f.member(t, 0)
+		ask := func() *musterv1.Outcome {
+			out, err := sys.Join(t.Context(), &musterv1.JoinRequest{
+				World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: 0, Key: "other", Machine: "o",
+				Nonce: []byte(fmt.Sprintf("other-%010d", f.machine.State.Number())), Issued: f.machine.State.Number(),
+				HolderGone: holder.Incarnation, // what a client claims does not count
+			})
+			require.NoError(t, err)
+			return out
+		}
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "it has only just joined")
+		s, _, _ := open(t, f, holder)
+		sessions.attached[identityOf(holder)] = true
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "its session is open")
+		delete(sessions.attached, identityOf(holder))
+		s.Close(s.members)
+		require.NotNil(t, ask().GetJoin())
+		_ = l
+	})
+}
+
+// TestDeliver_DueOrders: a stop makes orders due, which go to the sessions; a session that comes later gets them with its hello.
+func TestDeliver_DueOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, sessions, sys := newFake(t, nil)
+		l := f.lead()
+		p := f.member(t, 0)
+		go l.orders.Run(f.ctx, l.deliver)
+		_, err := sys.Stop(t.Context(), &musterv1.StopRequest{Meta: &musterv1.RequestMeta{Id: make([]byte, 16)}, Worlds: []string{"w"}})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Len(t, sessions.orders, 1)
+		s, _, _ := open(t, f, p)
+		s.DeliverOrders()
+		synctest.Wait()
+		require.Len(t, sessions.orders, 2, "not confirmed yet: again")
+		_, err = s.Confirm(t.Context(), &musterv1.Confirm{Proc: p, HighestOrder: sessions.orders[0].Id})
+		require.NoError(t, err)
+		s.DeliverOrders()
+		synctest.Wait()
+		require.Len(t, sessions.orders, 2, "confirmed")
+		f.cancel()
+	})
+}
