@@ -135,7 +135,8 @@ func (s *State) applyCommand(c *musterv1.Command) *musterv1.Outcome {
 func (s *State) applyTermStart(t *musterv1.TermStart) *musterv1.Outcome {
 	if s.core.Epoch == 0 {
 		s.core.ClusterId = t.ClusterId
-		s.core.Epoch, s.core.Number = t.UnixMicros, t.UnixMicros
+		s.core.Epoch = max(t.UnixMicros, 1) // 0 is "no cluster yet"
+		s.core.Number = s.core.Epoch
 		s.core.ExecutionId = t.ExecutionId
 		if s.core.Settings = t.Settings; s.core.Settings == nil {
 			s.core.Settings = DefaultSettings()

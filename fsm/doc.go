@@ -25,4 +25,10 @@
 //     write only through put… and drop…, which keep the counts, the digest and the effects right.
 //  3. New facts get a Record in snapshot.proto, a line in encode and one in load, and an invariant in Check.
 //  4. Teach fsmtest's generator to draw it, and tell its story in a script below testdata.
+//
+// # How to change a rule
+//
+// What Apply makes of an entry must never change for entries that are in a log already, and two replicas of different versions must agree:
+// a new rule holds from a new MachineVersion on, which the state takes when all voters know it. Texts that are stored (reasons, causes,
+// events, remembered outcomes) are part of the state, and so of the rules. TestGolden fails when this is forgotten.
 package fsm

@@ -51,6 +51,9 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 		return s.refuseStale(m)
 	}
 	if w == nil {
+		if out := s.mayCreate(); out != nil {
+			return out
+		}
 		w = s.createWorld(m.world, request, nil)
 	}
 	return s.admit(w, m, mode, j)

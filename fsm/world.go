@@ -23,6 +23,16 @@ func wanted(spec *musterv1.WorldSpec) (n uint32, definite bool) {
 	return n, true
 }
 
+// maxWorlds bounds the living worlds.
+const maxWorlds = 1 << 16
+
+func (s *State) mayCreate() *musterv1.Outcome {
+	if len(s.worlds) < maxWorlds {
+		return nil
+	}
+	return refuse(musterv1.Reason_REASON_FULL, "there are %d worlds: stop some before you create more", len(s.worlds))
+}
+
 // createWorld makes a living world of that name; spec is nil when a member joined a world that nobody has created.
 func (s *State) createWorld(name string, created uint64, spec *musterv1.WorldSpec) *world {
 	s.core.Generation++
@@ -99,6 +109,9 @@ func (s *State) upsertNew(u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
 	}
 	if u.LabelRevision != 0 {
 		return refuseField(musterv1.Reason_REASON_CONTRADICTS, "label_revision", "world %s does not exist yet: its labels have no revision", name)
+	}
+	if out := s.mayCreate(); out != nil {
+		return out
 	}
 	w := s.createWorld(name, s.core.Number, u.Spec)
 	if out := s.addLabels(w, u); out != nil {

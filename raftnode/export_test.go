@@ -1,6 +1,9 @@
 package raftnode
 
-import "github.com/hashicorp/raft"
+import (
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
 
 // AfterReadIndex has f called between the index of a read and the proof of leadership.
 func AfterReadIndex(c *Config, f func()) { c.afterReadIndex = f }
@@ -17,8 +20,8 @@ func (s *Storage) Join(clusterID string) error { return s.join(clusterID) }
 // NewDrainedPipeline wraps a pipeline as the transport does.
 func NewDrainedPipeline(p raft.AppendPipeline) raft.AppendPipeline { return newDrainedPipeline(p) }
 
-// Raft is the node's Raft, nil before it runs.
-func (n *Node) Raft() *raft.Raft { return n.raft.Load() }
+// Raft is the Raft of a node that has found its cluster.
+func (n *Node) Raft() *raft.Raft { return n.raft.Load().Raft }
 
 // TermOf is a Term of that number which nobody has ended.
 func (n *Node) TermOf(number uint64) *Term { return newTerm(n, number) }
@@ -33,3 +36,8 @@ var (
 )
 
 const PeerMagic = peerMagic
+
+// NewTransport is the transport that a node gives to Raft.
+func NewTransport(layer raft.StreamLayer) raft.Transport {
+	return newTransport(layer, hclog.NewNullLogger())
+}

@@ -24,7 +24,7 @@ const (
 // leadership is what the run goroutine knows of this node's leadership.
 type leadership struct {
 	n       *Node
-	r       *raft.Raft
+	r       *engine
 	term    *Term              // nil: none is published
 	attempt <-chan termStarted // the TermStart that is under way; nil: none
 	retry   <-chan time.Time   // when to look again
@@ -38,7 +38,7 @@ type termStarted struct {
 	err    error
 }
 
-// lead follows Raft's word on leadership until the node stops. It uses LeaderCh alone: that channel holds the latest change
+// lead follows Raft's word on leadership until the node stops or Raft must be started anew. It uses LeaderCh alone: that channel holds the latest change
 // and never blocks Raft; true behind true means lost and won again.
 func (n *Node) lead() {
 	l := &leadership{n: n, r: n.raft.Load()}
@@ -69,6 +69,8 @@ func (n *Node) lead() {
 			if l.r.State() == raft.Leader {
 				l.resign("the node has parked")
 			}
+		case <-n.stale:
+			return
 		case <-n.ctx.Done():
 			return
 		}

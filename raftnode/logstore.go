@@ -7,7 +7,11 @@ import "github.com/hashicorp/raft"
 const deleteChunk = 2048
 
 // logStore mends two habits of the stores beneath it.
-type logStore struct{ raft.LogStore }
+type logStore struct {
+	raft.LogStore
+	// emptied is called on Raft's goroutine when the whole log was deleted, with the last index that it had. It may be nil.
+	emptied func(last uint64)
+}
 
 // IsMonotonic tells Raft to empty the log after a snapshot was installed. Without it a follower whose log differs from the
 // leader's behind the snapshot installs it again and again (raft#697).
@@ -20,6 +24,11 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	if err != nil {
 		return err
 	}
+	end, err := s.LastIndex()
+	if err != nil {
+		return err
+	}
+	whole := first <= begin && last >= end
 	if first <= begin {
 		for ; last-first >= deleteChunk; first += deleteChunk {
 			if err := s.LogStore.DeleteRange(first, first+deleteChunk-1); err != nil {
@@ -27,5 +36,11 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 			}
 		}
 	}
-	return s.LogStore.DeleteRange(first, last)
+	if err := s.LogStore.DeleteRange(first, last); err != nil {
+		return err
+	}
+	if whole && s.emptied != nil {
+		s.emptied(end)
+	}
+	return nil
 }

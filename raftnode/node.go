@@ -20,7 +20,9 @@ const (
 	maxAppendEntries = 64
 	// entriesBetweenSnapshots is far above what SnapshotBytes lets pass, except for the tiniest entries.
 	entriesBetweenSnapshots = 1 << 18
-	snapshotCheck           = 2 * time.Minute
+	snapshotCheck           = 2 * time.Minute // Raft's own, by entries
+	// restartPatience bounds the end of a Raft that is to be started anew.
+	restartPatience = 30 * time.Second
 )
 
 // Node is one Raft node. Its methods may be called concurrently.
@@ -37,13 +39,13 @@ type Node struct {
 	running chan struct{} // closed when run has ended
 	closing func(context.Context) error
 
-	raft      atomic.Pointer[raft.Raft] // nil until the node has a cluster
-	transport *transport                // written by run, read when run has ended
+	raft      atomic.Pointer[engine] // nil until the node has a cluster
 	current   atomic.Pointer[Term]
 	terms     chan *Term    // capacity one
 	renewals  chan *Term    // capacity one
 	parked    chan struct{} // capacity one
 	adopted   chan struct{} // capacity one
+	stale     chan struct{} // capacity one: Raft must be started anew
 	rejoining sync.Mutex    // one Rejoin at a time
 
 	stateMu sync.Mutex
@@ -68,7 +70,8 @@ func Start(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, storage: cfg.Storage, processID: rand.Uint64(),
 		running: make(chan struct{}), terms: make(chan *Term, 1), renewals: make(chan *Term, 1),
-		parked: make(chan struct{}, 1), adopted: make(chan struct{}, 1), role: RoleStarting, flights: map[*flight]struct{}{},
+		parked: make(chan struct{}, 1), adopted: make(chan struct{}, 1), stale: make(chan struct{}, 1),
+		role: RoleStarting, flights: map[*flight]struct{}{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.applier = &applier{machine: cfg.Machine, logger: n.logger, limit: cfg.SnapshotBytes, full: make(chan struct{}, 1),
@@ -76,10 +79,17 @@ func Start(cfg Config) (*Node, error) {
 	n.layer = newPeerLayer(cfg, n.processID, n.logger.Named("peers"))
 	n.layer.indexes = n.indexes
 	n.layer.adopted = func() { signal(n.adopted) }
+	n.storage.log.emptied = n.logEmptied
 	n.layer.start()
 	n.closing = onceWith(n.close)
 	go n.run()
 	return n, nil
+}
+
+// engine is one Raft and its transport.
+type engine struct {
+	*raft.Raft
+	transport *transport
 }
 
 // run finds the node's cluster, starts Raft and leads when it is this node's turn.
@@ -89,31 +99,55 @@ func (n *Node) run() {
 	if err == nil {
 		err = n.startRaft()
 	}
-	if err != nil {
-		if n.ctx.Err() == nil {
-			n.logger.Error("node cannot start", "error", err)
-			n.say(RoleStarting, "cannot start: "+err.Error())
-		}
-		return
+	if err == nil {
+		n.layer.open()
+		var snapshots sync.WaitGroup
+		snapshots.Go(n.takeSnapshots) // ends with n.ctx
+		defer snapshots.Wait()
+		err = n.serve()
 	}
-	snapshots := make(chan struct{})
-	go func() {
-		defer close(snapshots)
-		n.takeSnapshots()
-	}()
-	n.lead()
-	<-snapshots
+	if err != nil && n.ctx.Err() == nil {
+		n.logger.Error("node does not run", "error", err)
+		n.say(RoleStarting, "not running: "+err.Error())
+	}
+}
+
+// serve leads or follows until the node stops. Raft is started anew when its memory of the log has become stale.
+func (n *Node) serve() error {
+	for {
+		if n.lead(); n.ctx.Err() != nil {
+			return nil
+		}
+		n.logger.Info("starting Raft anew behind a snapshot that replaced a longer log")
+		ctx, cancel := context.WithTimeout(n.ctx, restartPatience)
+		err := n.stopRaft(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if err := n.startRaft(); err != nil {
+			return err
+		}
+	}
+}
+
+// logEmptied is called when a snapshot was installed and the log deleted. Raft then goes on believing in the end of the old log,
+// rejects what follows the snapshot, and is sent the snapshot again, for ever (raft#697): it has to read its log anew. A log that
+// ended before the snapshot does no harm.
+func (n *Node) logEmptied(last uint64) {
+	if last >= n.storage.snapshots.newest.Load() {
+		signal(n.stale)
+	}
 }
 
 func (n *Node) startRaft() error {
 	n.say(RoleStarting, "")
-	n.transport = newTransport(n.layer, n.logger.Named("raft-net"))
-	r, err := raft.NewRaft(n.raftConfig(), n.applier, n.storage.logs, n.storage.stable, n.storage.snapshots, n.transport)
+	t := newTransport(n.layer.streams(), n.logger.Named("raft-net"))
+	r, err := raft.NewRaft(n.raftConfig(), n.applier, n.storage.logs, n.storage.stable, n.storage.snapshots, t)
 	if err != nil {
-		return fmt.Errorf("start Raft: %w", err)
+		return errors.Join(fmt.Errorf("start Raft: %w", err), t.Close())
 	}
-	n.raft.Store(r)
-	n.layer.open()
+	n.raft.Store(&engine{r, t})
 	return nil
 }
 
@@ -138,7 +172,7 @@ func (n *Node) takeSnapshots() {
 		case <-n.ctx.Done():
 			return
 		}
-		err := n.raft.Load().Snapshot().Error()
+		err := n.await(n.ctx, func() error { return n.raft.Load().Snapshot().Error() })
 		if err == nil || n.ctx.Err() != nil {
 			continue
 		}
@@ -170,7 +204,8 @@ func (n *Node) close(ctx context.Context) error {
 	n.say(RoleStopped, "")
 	n.cancel()
 	if err := wait(ctx, n.running); err != nil {
-		return fmt.Errorf("stop the node: its start has not ended: %w", err)
+		_ = n.layer.Close()
+		return fmt.Errorf("stop the node: it is still busy starting Raft: %w", err)
 	}
 	// Raft may never answer what it still holds when it stops, so it gets the time in which an isolated leader gives up.
 	patience, cancel := context.WithTimeout(ctx, 4*n.cfg.ElectionTimeout)
@@ -191,16 +226,13 @@ func (n *Node) close(ctx context.Context) error {
 
 // stopRaft stops Raft, which may hang with a snapshot or a change of members on its hands (raft#268, raft#312).
 func (n *Node) stopRaft(ctx context.Context) error {
-	r := n.raft.Load()
-	if r == nil {
-		if n.transport != nil {
-			return n.transport.Close()
-		}
+	e := n.raft.Load()
+	if e == nil {
 		return nil
 	}
-	future := r.Shutdown()
-	_ = n.transport.Close() // interrupts what waits for other nodes
-	n.transport.CloseStreams()
+	future := e.Shutdown()
+	_ = e.transport.Close() // interrupts what waits for other nodes
+	e.transport.CloseStreams()
 	ended := make(chan struct{})
 	go func() {
 		_ = future.Error()

@@ -10,10 +10,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/raft"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -36,8 +34,8 @@ type peerLayer struct {
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
-	raft   chan net.Conn // accepted connections for Raft
-	opened atomic.Bool   // Raft runs
+	raft   chan *peerConn // accepted connections for Raft
+	opened atomic.Bool    // Raft runs
 	spares map[string]*spares
 
 	mu       sync.Mutex
@@ -47,12 +45,10 @@ type peerLayer struct {
 	logged   map[string]bool
 }
 
-var _ raft.StreamLayer = (*peerLayer)(nil)
-
 func newPeerLayer(cfg Config, processID uint64, logger hclog.Logger) *peerLayer {
 	l := &peerLayer{
 		self: Peer{cfg.Name, cfg.Advertise}, processID: processID, storage: cfg.Storage, listener: cfg.Listener, dial: cfg.Dial,
-		logger: logger, raft: make(chan net.Conn), spares: map[string]*spares{},
+		logger: logger, raft: make(chan *peerConn), spares: map[string]*spares{},
 		conns: map[*peerConn]struct{}{}, refusals: map[string]string{}, logged: map[string]bool{},
 	}
 	for _, p := range cfg.Peers {
@@ -83,40 +79,24 @@ func (l *peerLayer) Close() error {
 	err := l.listener.Close()
 	l.mu.Lock()
 	l.closed = true
-	conns := slices.Collect(maps.Keys(l.conns))
 	l.mu.Unlock()
-	for _, c := range conns {
-		_ = c.Close()
-	}
+	l.drop(func(*peerConn) bool { return true })
 	return err
 }
 
-func (l *peerLayer) wait() { l.tasks.Wait() }
-
-// Addr is the advertised address: Raft writes it into its messages.
-func (l *peerLayer) Addr() net.Addr { return nodeAddr(l.self.Address) }
-
-// Accept yields connections that Raft may use.
-func (l *peerLayer) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.raft:
-		return c, nil
-	case <-l.ctx.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-// Dial takes a connection that is ready, or makes one.
-func (l *peerLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	if s := l.spares[string(address)]; s != nil {
-		if c := s.take(); c != nil {
-			return c, nil
+// drop closes some connections.
+func (l *peerLayer) drop(which func(*peerConn) bool) {
+	l.mu.Lock()
+	conns := slices.Collect(maps.Keys(l.conns))
+	l.mu.Unlock()
+	for _, c := range conns {
+		if which(c) {
+			_ = c.Close()
 		}
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, timeout)
-	defer cancel()
-	return l.connect(ctx, string(address))
 }
+
+func (l *peerLayer) wait() { l.tasks.Wait() }
 
 // hello is what this node says of itself.
 func (l *peerLayer) hello(p musterv1.PeerHello_Purpose) *musterv1.PeerHello {
@@ -125,7 +105,7 @@ func (l *peerLayer) hello(p musterv1.PeerHello_Purpose) *musterv1.PeerHello {
 }
 
 // connect makes a connection for Raft.
-func (l *peerLayer) connect(ctx context.Context, address string) (net.Conn, error) {
+func (l *peerLayer) connect(ctx context.Context, address string) (*peerConn, error) {
 	hello := l.hello(musterv1.PeerHello_PURPOSE_RAFT)
 	c, w, err := greet(ctx, l.dial, address, hello)
 	if err == nil {
@@ -221,6 +201,7 @@ func (l *peerLayer) track(c net.Conn) (*peerConn, error) {
 type peerConn struct {
 	net.Conn
 	layer *peerLayer
+	used  atomic.Bool // Raft has it
 }
 
 func (c *peerConn) Close() error {
@@ -229,9 +210,3 @@ func (c *peerConn) Close() error {
 	c.layer.mu.Unlock()
 	return c.Conn.Close()
 }
-
-// nodeAddr is a node's address by name; it stays true when the name resolves to another machine.
-type nodeAddr string
-
-func (nodeAddr) Network() string  { return "tcp" }
-func (a nodeAddr) String() string { return string(a) }

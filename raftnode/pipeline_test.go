@@ -1,6 +1,7 @@
 package raftnode_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"muster/raftnode"
+	"muster/raftnode/raftnodetest"
 )
 
 // jammed is a pipeline that waits with each answer until somebody takes it, as Raft's does.
@@ -41,5 +43,20 @@ func TestPipeline_TakesAnswersNobodyReads(t *testing.T) {
 		require.NoError(t, p.Close())
 		require.True(t, inner.closed)
 		require.NoError(t, p.Close())
+	})
+}
+
+func TestPipeline_OfTheTransportIsDrained(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		layer := &intruder{c: c, cluster: leader.Node.Status().ClusterID, closed: make(chan struct{})}
+		trans := raftnode.NewTransport(layer)
+		p, err := trans.AppendEntriesPipeline(raftID(leader.Node.Status().ServerID), raftAddress(leader.Address))
+		require.NoError(t, err)
+		require.Equal(t, "*raftnode.drainedPipeline", fmt.Sprintf("%T", p))
+		require.NoError(t, p.Close())
+		require.NoError(t, trans.(raft.WithClose).Close())
+		_, preVote := trans.(raft.WithPreVote)
+		require.True(t, preVote, "hidden, Raft would do without")
 	})
 }

@@ -44,10 +44,11 @@ func (t *Term) ReadBarrier(ctx context.Context) error {
 // verify proves that this node leads: a majority agrees to a heartbeat that was sent after verify began. Raft's own check alone
 // is content with the answer to a heartbeat that was under way already, and with that of a server without a vote.
 func (n *Node) verify() error {
-	r, contacts := n.raft.Load(), &n.transport.contacts
+	e := n.raft.Load()
+	contacts := &e.transport.contacts
 	since := contacts.clock.Add(1)
 	for first := true; ; first = false {
-		if err := r.VerifyLeader().Error(); err != nil {
+		if err := e.VerifyLeader().Error(); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotLeader, err)
 		}
 		if contacts.majority(n.servers(), n.storage.who().ServerID, since) {

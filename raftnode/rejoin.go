@@ -38,7 +38,7 @@ func (n *Node) Rejoin(ctx context.Context, name string) (removed, added string, 
 // rejoin is one Rejoin under way.
 type rejoin struct {
 	n              *Node
-	r              *raft.Raft
+	r              *engine
 	peer           Peer
 	target         uint64 // index to catch up with
 	prev           uint64 // index of the configuration that the next change builds on; 0: not known

@@ -55,7 +55,7 @@ func TestSnapshot_FollowerCatchesUpAndRestarts(t *testing.T) {
 }
 
 // A deposed leader has entries that nobody committed, and the log of the others no longer reaches back to where they differ. It
-// installs the snapshot once; without a monotonic log it would install it for ever.
+// installs the snapshot and goes on; Raft alone would install it for ever.
 func TestSnapshot_DivergentFollowerInstallsOnce(t *testing.T) {
 	decoded := map[string]int{}
 	cfg := compacting
@@ -76,7 +76,7 @@ func TestSnapshot_DivergentFollowerInstallsOnce(t *testing.T) {
 		time.Sleep(10 * time.Second) // virtual: were it to go on, it would by now
 		c.RequireConverged()
 		require.NotContains(t, lines(old), "never")
-		require.LessOrEqual(t, decoded[old.Name], 2)
+		require.LessOrEqual(t, decoded[old.Name], 4, "once from the leader, perhaps again before Raft is started anew, and by that start")
 	})
 }
 

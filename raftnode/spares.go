@@ -29,7 +29,7 @@ type spares struct {
 
 // spare is one of them, watched by a goroutine that reads, so that one which the peer has closed is not handed out.
 type spare struct {
-	net.Conn
+	*peerConn
 	ended chan error // capacity one: why the watching read returned
 }
 
@@ -38,7 +38,7 @@ func newSpares(l *peerLayer, p Peer) *spares {
 }
 
 // take returns a live connection, or nil if none is ready.
-func (s *spares) take() net.Conn {
+func (s *spares) take() *peerConn {
 	defer s.wake()
 	for {
 		s.mu.Lock()
@@ -54,7 +54,7 @@ func (s *spares) take() net.Conn {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // the watching read returns
 		if timeout, ok := errors.AsType[net.Error](<-c.ended); ok && timeout.Timeout() {
 			_ = c.SetReadDeadline(time.Time{})
-			return c.Conn
+			return c.peerConn
 		}
 		_ = c.Close()
 	}

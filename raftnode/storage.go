@@ -32,6 +32,7 @@ type Storage struct {
 	dir  string // empty: in memory
 
 	logs      raft.LogStore
+	log       *logStore // beneath the cache
 	stable    raft.StableStore
 	snapshots *snapshotStore
 	close     func() error
@@ -133,7 +134,8 @@ func MemoryStorage(name string) *Storage {
 }
 
 func (s *Storage) wrap(logs raft.LogStore, stable raft.StableStore) (err error) {
-	if s.logs, err = raft.NewLogCache(cachedEntries, &logStore{logs}); err != nil {
+	s.log = &logStore{LogStore: logs}
+	if s.logs, err = raft.NewLogCache(cachedEntries, s.log); err != nil {
 		return err
 	}
 	s.stable, err = newVoteStore(stable)

@@ -245,9 +245,11 @@ func (b *batch) pack(s *fsm.State) {
 		var present []uint32
 		for rank, speaks := range b.alive[p] {
 			ref := speaks.ref(p, rank)
-			if s.Present(ref) == speaks.incarnation && !s.IsDetached(ref) {
+			switch {
+			case s.IsDetached(ref): // nothing depends on its being heard
+			case s.Present(ref) == speaks.incarnation:
 				present = append(present, rank)
-			} else {
+			default:
 				b.addExplicit(&musterv1.ProcReport{Proc: ref}, speaks.r)
 			}
 		}

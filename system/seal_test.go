@@ -248,3 +248,27 @@ func TestDeliver_DueOrders(t *testing.T) {
 		f.cancel()
 	})
 }
+
+// TestHello_LargeIsSplit: an agent with many members says hello in one message and in several entries.
+func TestHello_LargeIsSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		h := &musterv1.Hello{Owner: "agent", Epoch: f.machine.State.Epoch()}
+		h.Members = append(h.Members, &musterv1.HelloMember{Proc: f.member(t, 0)})
+		for rank := range uint32(20000) {
+			h.Members = append(h.Members, &musterv1.HelloMember{Proc: &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: rank + 1, Incarnation: 7}})
+		}
+		s, err := f.sys.Attach(func(uint64) {}, func([]*musterv1.Verdict) {})
+		require.NoError(t, err)
+		before := len(f.machine.Log)
+		verdicts, speaksFor, _, err := s.Hello(t.Context(), h)
+		require.NoError(t, err)
+		require.Len(t, verdicts, 20000)
+		require.Len(t, speaksFor, 1)
+		require.Greater(t, len(f.machine.Log)-before, 1)
+		for _, l := range f.machine.Log {
+			require.Less(t, len(l.Entry), 128<<10)
+		}
+	})
+}

@@ -3,6 +3,8 @@ package system
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 )
@@ -35,12 +37,14 @@ func (s *Session) Term() (epoch, raftTerm uint64) { return s.l.epoch, s.l.term.N
 
 // Hello has who speaks applied. The session speaks for those that got no verdict from then on; number is the state's afterwards.
 func (s *Session) Hello(ctx context.Context, h *musterv1.Hello) (verdicts []*musterv1.Verdict, speaksFor []*musterv1.HelloMember, number uint64, err error) {
-	out, err := s.l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Hello{Hello: h}})
-	if err != nil {
-		return nil, nil, 0, err
+	for _, part := range splitHello(h) {
+		out, err := s.l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Hello{Hello: part}})
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		verdicts = append(verdicts, out.GetVerdicts().GetVerdicts()...)
 	}
 	s.l.state.Read(func(st *fsm.State) { number = st.Number() })
-	verdicts = out.GetVerdicts().GetVerdicts()
 	refused := make(map[identity]bool, len(verdicts))
 	for _, v := range verdicts {
 		refused[identityOf(v.Proc)] = true
@@ -54,6 +58,23 @@ func (s *Session) Hello(ctx context.Context, h *musterv1.Hello) (verdicts []*mus
 	s.members = speaksFor
 	s.reporter = s.l.collector.reporter(speaksFor, s.acked, s.verdicts)
 	return verdicts, speaksFor, number, nil
+}
+
+// maxHello bounds the members of one hello in the log, in bytes; what an agent says in one message is split over entries.
+const maxHello = 64 << 10
+
+func splitHello(h *musterv1.Hello) []*musterv1.Hello {
+	var parts []*musterv1.Hello
+	part, size := &musterv1.Hello{Owner: h.Owner, Epoch: h.Epoch}, 0
+	for _, m := range h.Members {
+		if n := proto.Size(m); size+n > maxHello {
+			parts = append(parts, part)
+			part, size = &musterv1.Hello{Owner: h.Owner, Epoch: h.Epoch}, 0
+		}
+		part.Members = append(part.Members, m)
+		size += proto.Size(m)
+	}
+	return append(parts, part)
 }
 
 // DeliverOrders sends the members what the state says they have still to be told. Call it when the session can be found.

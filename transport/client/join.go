@@ -122,7 +122,7 @@ func (c *Client) Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	if !c.addMember() {
 		return nil, fmt.Errorf("join: %w", ErrClosed)
 	}
-	first, err := c.join(ctx, cfg.request())
+	first, err := c.join(ctx, verb{op: "join"}, cfg.request())
 	if err != nil {
 		c.members.Done()
 		return nil, err
@@ -141,10 +141,10 @@ type membership struct {
 }
 
 // join sends one join under a nonce of its own until it is answered.
-func (c *Client) join(ctx context.Context, req *musterv1.JoinRequest) (membership, error) {
+func (c *Client) join(ctx context.Context, v verb, req *musterv1.JoinRequest) (membership, error) {
 	r := c.newRequest(nil)
 	sent := time.Now()
-	answer, err := do(ctx, c, verb{op: "join"}, r,
+	answer, err := do(ctx, c, v, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.JoinResponse, error) {
 			copied := proto.CloneOf(req)
 			copied.Nonce, copied.Issued = r.id, r.issued

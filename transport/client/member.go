@@ -172,7 +172,7 @@ func (m *Member) live() error {
 		case errors.As(err, &ended), errors.As(err, &stopped):
 			return err
 		case errors.Is(err, errRejoin):
-			if err := m.rejoin(); err != nil {
+			if err := m.rejoin(errors.Is(err, errExpired)); err != nil {
 				return err
 			}
 			continue
@@ -204,7 +204,7 @@ func (m *Member) where(tries int) string {
 }
 
 // rejoin makes the member a new incarnation. The program goes on as if nothing had happened.
-func (m *Member) rejoin() error {
+func (m *Member) rejoin(expired bool) error {
 	select {
 	case m.membershipSlot <- struct{}{}:
 	case <-m.ctx.Done():
@@ -217,11 +217,15 @@ func (m *Member) rejoin() error {
 		<-m.membershipSlot
 		return nil
 	}
-	now, err := m.client.join(m.ctx, m.cfg.request())
+	now, err := m.client.join(m.ctx, verb{op: "join again", yields: expired}, m.cfg.request())
 	if err == nil {
 		m.become(now)
 	}
 	<-m.membershipSlot
+	if expired && RefusalOf(err).GetReason() == musterv1.Reason_REASON_STALE {
+		// Between the verdict and the join somebody else has become what this member was.
+		return &Ended{Kind: musterv1.Verdict_KIND_SUPERSEDED, Proc: m.Proc()}
+	}
 	if err != nil {
 		return fmt.Errorf("joining again: %w", err)
 	}

@@ -101,6 +101,9 @@ func (s *session) judged(verdicts *musterv1.Verdicts) error {
 			if stopped := m.stopped(); stopped != nil {
 				return stopped // what has been told to stop does not come back
 			}
+			if verdict.GetKind() == musterv1.Verdict_KIND_EXPIRED {
+				return errExpired
+			}
 			return errRejoin
 		case musterv1.Verdict_KIND_SUPERSEDED, musterv1.Verdict_KIND_ENDED, musterv1.Verdict_KIND_UNKNOWN:
 			return &Ended{Kind: verdict.GetKind(), Status: verdict.GetStatus(), Proc: verdict.GetProc()}

@@ -28,6 +28,8 @@ type verb struct {
 	read bool
 	// once: it has no id, so it is not sent again when its outcome is unknown.
 	once bool
+	// yields: STALE is the answer, not the number to ask again with.
+	yields bool
 	// stream: an attempt may take as long as the context allows.
 	stream bool
 }
@@ -122,7 +124,7 @@ func (a *attempts) failed(ctx context.Context, r *request, err error) error {
 		a.unknown = a.unknown || unknown
 		return a.giveUp(outOfTime(ctx))
 	case reason == musterv1.Reason_REASON_REQUEST_TOO_OLD && !a.unknown && renewable,
-		reason == musterv1.Reason_REASON_STALE && renewable:
+		reason == musterv1.Reason_REASON_STALE && renewable && !a.verb.yields:
 		// Nothing of this request has been applied, or it is still meant: it is asked again as a request of now.
 		r.issued = a.refusal.GetNumber()
 		if !a.renewed {

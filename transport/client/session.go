@@ -27,6 +27,7 @@ var (
 	errMoved   = errors.New("a newer leader is known")
 	errOlder   = errors.New("it leads an older term than one already known")
 	errRejoin  = errors.New("has to join again")
+	errExpired = fmt.Errorf("was silent for too long: %w", errRejoin)
 )
 
 // session is one stream to one server. Everything in it belongs to the goroutine that runs it; another one only receives.

@@ -78,7 +78,13 @@ func (c *Cluster) Start(m *Member) {
 // Client returns an SDK client that knows all nodes. The cluster closes it.
 func (c *Cluster) Client() *client.Client {
 	c.t.Helper()
-	cfg := client.Config{Dial: c.Network.Dialer("client")}
+	return c.ClientAt("client")
+}
+
+// ClientAt is Client at a network address of its own, so that it can be cut off.
+func (c *Cluster) ClientAt(address string) *client.Client {
+	c.t.Helper()
+	cfg := client.Config{Dial: c.Network.Dialer(address)}
 	for _, m := range c.Members {
 		cfg.Servers = append(cfg.Servers, m.Address)
 	}
