@@ -171,8 +171,13 @@ func (l *leadership) again() {
 // resign has leadership given away, at once the first time.
 func (l *leadership) resign(reason string) {
 	l.leaving = reason
+	if l.pause == 0 {
+		l.pause = minLeadPause
+		l.giveAway()
+		return
+	}
 	l.retry = time.After(l.pause)
-	l.pause = min(max(2*l.pause, minLeadPause), maxLeadPause)
+	l.pause = min(2*l.pause, maxLeadPause)
 }
 
 // giveAway tells another node to stand. If nobody takes it this node tries again.

@@ -236,6 +236,7 @@ func (n *Node) stopRaft(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		_ = future.Error()
+		e.transport.endHeartbeats()
 		close(ended)
 	}()
 	if err := wait(ctx, ended); err != nil {

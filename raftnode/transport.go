@@ -21,6 +21,9 @@ const (
 type transport struct {
 	*raft.NetworkTransport
 	contacts contacts
+
+	heartbeats sync.RWMutex // read: a heartbeat is being answered
+	ended      bool
 }
 
 var (
@@ -36,6 +39,27 @@ func newTransport(layer raft.StreamLayer, logger hclog.Logger) *transport {
 		Logger:                  logger,
 		MsgpackUseNewTimeFormat: true,
 	})}
+}
+
+// SetHeartbeatHandler sets who answers heartbeats, which Raft has done beside its own goroutines.
+func (t *transport) SetHeartbeatHandler(answer func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		t.heartbeats.RLock()
+		defer t.heartbeats.RUnlock()
+		if t.ended {
+			rpc.Respond(nil, raft.ErrRaftShutdown)
+			return
+		}
+		answer(rpc)
+	})
+}
+
+// endHeartbeats returns when no heartbeat is being answered, nor will be. Raft's end does not wait for them, and one that comes
+// late writes a term into a log that is closed, which is a panic.
+func (t *transport) endHeartbeats() {
+	t.heartbeats.Lock()
+	defer t.heartbeats.Unlock()
+	t.ended = true
 }
 
 // AppendEntries sends entries, or a heartbeat, and remembers a follower that agreed.

@@ -18,6 +18,8 @@ import (
 // or repeated is as common as what is fresh. The same seed draws the same history.
 type Generator struct {
 	*Machine
+	Foreign bool // the last Step's entry was of another term or epoch
+
 	rng   *rand.Rand
 	seen  []*musterv1.ProcRef // memberships that were given
 	ids   [][]byte            // request ids that were used
@@ -42,11 +44,13 @@ func NewGenerator(seed uint64) *Generator {
 // restore of an earlier state.
 func (g *Generator) Step() fsm.Applied {
 	g.ClockNs += g.rng.Int64N(int64(4 * time.Second))
+	g.Foreign = false
 	switch n := g.rng.IntN(100); {
 	case n < 3:
 		g.Start(nil)
 		return fsm.Applied{}
 	case n < 5:
+		g.Foreign = true
 		e := g.Seal(g.command())
 		if g.rng.IntN(2) == 0 {
 			e.RaftTerm--
@@ -131,10 +135,10 @@ func (g *Generator) join() *musterv1.JoinRequest {
 		Nonce: g.bytes(), Issued: g.issued(), TakeOver: g.rng.IntN(6) == 0, HolderGone: g.ref().Incarnation,
 		Labels: []*musterv1.Label{{Key: "zone", Value: fmt.Sprint(g.rng.IntN(2))}},
 	}
-	switch g.rng.IntN(40) {
+	switch g.rng.IntN(400) {
 	case 0:
-		j.Mode = musterv1.Mode_MODE_MANAGING_SYSTEM
-	case 1, 2, 3:
+		j.Mode = musterv1.Mode_MODE_MANAGING_SYSTEM // its death ends the story
+	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20:
 		j.Mode = musterv1.Mode_MODE_DETACHED
 	}
 	return j
@@ -161,8 +165,8 @@ func (g *Generator) upsert() *musterv1.UpsertWorldRequest {
 
 func (g *Generator) stop() *musterv1.StopRequest {
 	q := &musterv1.StopRequest{Meta: g.meta(), ProcTimeoutNs: int64(g.rng.IntN(20)+1) * int64(time.Second)}
-	if g.rng.IntN(40) == 0 {
-		q.Everything = true
+	if g.rng.IntN(400) == 0 {
+		q.Everything = true // so does this
 		return q
 	}
 	for range 1 + g.rng.IntN(2) {

@@ -4,18 +4,15 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 )
-
-// bufferSize is what a connection holds in one direction before its writer waits.
-const bufferSize = 64 << 10
 
 // conn is one end of a connection.
 type conn struct {
-	net.Conn      // the buffer in memory
 	network       *Network
 	local, remote string
+	in, out       *pipe
+	readBy        *deadline
+	writeBy       *deadline
 	peer          *conn
 
 	mu     sync.Mutex
@@ -25,16 +22,10 @@ type conn struct {
 
 // pair makes a connection.
 func (n *Network) pair(from, to string) (client, server *conn) {
-	l := bufconn.Listen(bufferSize)
-	dialed := make(chan net.Conn)
-	go func() {
-		c, _ := l.Dial()
-		dialed <- c
-	}()
-	s, _ := l.Accept()
-	client = &conn{Conn: <-dialed, network: n, local: from, remote: to}
-	server = &conn{Conn: s, network: n, local: to, remote: from, peer: client}
-	client.peer = server
+	up, down := newPipe(), newPipe()
+	client = &conn{network: n, local: from, remote: to, in: down, out: up, readBy: newDeadline(), writeBy: newDeadline()}
+	server = &conn{network: n, local: to, remote: from, in: up, out: down, readBy: newDeadline(), writeBy: newDeadline()}
+	client.peer, server.peer = server, client
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns[client], n.conns[server] = struct{}{}, struct{}{}
@@ -47,29 +38,20 @@ func (c *conn) cut() bool {
 	return c.network.isCut(linkOf(c.local, c.remote))
 }
 
-// lossy says whether a stream has a hole, or was closed while the other end could not be told.
+// lossy says whether the stream has a hole, or was closed while the other end could not be told.
 func (c *conn) lossy() bool {
-	hole := func(c *conn) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.lost || c.closed
+	for _, end := range []*conn{c, c.peer} {
+		end.mu.Lock()
+		bad := end.lost || end.closed
+		end.mu.Unlock()
+		if bad {
+			return true
+		}
 	}
-	return hole(c) || hole(c.peer)
+	return false
 }
 
-func (c *conn) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
-}
-
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != nil && c.isClosed() {
-		err = net.ErrClosed
-	}
-	return n, err
-}
+func (c *conn) Read(b []byte) (int, error) { return c.in.read(b, c.readBy) }
 
 func (c *conn) Write(b []byte) (int, error) {
 	if c.cut() {
@@ -81,7 +63,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		c.lost = true
 		return len(b), nil
 	}
-	return c.Conn.Write(b)
+	return c.out.write(b, c.writeBy)
 }
 
 // Close closes this end. Over a cut link the other end does not hear of it before Heal.
@@ -89,40 +71,45 @@ func (c *conn) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
+	c.in.close(true)
 	if c.cut() {
-		return c.Conn.SetDeadline(time.Unix(1, 0)) // readers and writers of this end return
+		c.writeBy.set(time.Unix(1, 0)) // a writer of this end returns
+		return nil
 	}
 	c.destroy()
 	return nil
 }
 
-// destroy closes both ends' buffers and forgets this end.
+// destroy closes this end for both, and forgets it.
 func (c *conn) destroy() {
 	c.network.mu.Lock()
 	delete(c.network.conns, c)
 	c.network.mu.Unlock()
-	_ = c.Conn.Close()
+	c.in.close(true)
+	c.out.close(false)
+	c.readBy.set(time.Time{}) // stops the timers
+	c.writeBy.set(time.Time{})
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	if c.isClosed() {
-		return net.ErrClosed
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
 	}
-	return c.Conn.SetDeadline(t)
+	return c.SetWriteDeadline(t)
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error {
-	if c.isClosed() {
-		return net.ErrClosed
-	}
-	return c.Conn.SetReadDeadline(t)
-}
+func (c *conn) SetReadDeadline(t time.Time) error { return c.move(c.readBy, t) }
 
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	if c.isClosed() {
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.move(c.writeBy, t) }
+
+func (c *conn) move(d *deadline, t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return net.ErrClosed
 	}
-	return c.Conn.SetWriteDeadline(t)
+	d.set(t)
+	return nil
 }
 
 func (c *conn) LocalAddr() net.Addr  { return addr(c.local) }

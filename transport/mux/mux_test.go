@@ -1,6 +1,7 @@
 package mux_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -9,19 +10,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/test/bufconn"
 
+	"muster/raftnode/raftnodetest"
 	"muster/transport/mux"
 )
 
 // inBubble runs f with a Mux over an in-memory listener, in virtual time.
 func inBubble(t *testing.T, f func(t *testing.T, m *mux.Mux, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := bufconn.Listen(1 << 10)
-		m := mux.New(l)
+		network := raftnodetest.NewNetwork()
+		m := mux.New(network.Listen("server"))
 		var conns []net.Conn
 		f(t, m, func() net.Conn {
-			c, err := l.Dial()
+			c, err := network.Dialer("client")(context.Background(), "server")
 			require.NoError(t, err)
 			conns = append(conns, c)
 			return c

@@ -1,0 +1,87 @@
+package process
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/transport/client"
+)
+
+// TestKillAnyNode_NoAcknowledgedRequestLost kills random nodes at random moments, now and then two at once, while worlds are
+// created, labelled, stopped and replaced and members come and go. Whatever was acknowledged is there at the end, nothing is
+// there twice, nobody who lived was taken for dead, and all three nodes say the same.
+func TestKillAnyNode_NoAcknowledgedRequestLost(t *testing.T) {
+	const rounds = 11
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	c := New(t, "--snapshot-bytes", "300000") // small enough that nodes also start from snapshots
+
+	var acked atomic.Int64
+	var loads []*load
+	var stay [2][]*client.Member
+	stop, end := context.WithCancel(context.Background())
+	defer end()
+	g, stop := errgroup.WithContext(stop)
+	for id := range 3 {
+		l := newLoad(id, c.Client(), &acked, seed)
+		loads = append(loads, l)
+		g.Go(func() error { return l.until(stop, l.world) })
+	}
+	for i := range stay {
+		l := newLoad(3+i, c.Client(), &acked, seed)
+		loads = append(loads, l)
+		require.NoError(t, l.createCrew())
+		g.Go(func() error { return l.until(stop, l.member(&stay[i])) })
+	}
+
+	kills := 0
+	for round := range rounds {
+		// Only a cluster that does its work again is worth the next kill.
+		before := acked.Load()
+		c.Eventually("requests to be acknowledged again", func() bool { return acked.Load() > before+20 || stop.Err() != nil })
+		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the random moment
+		victims := random.Perm(len(c.Servers))[:1]
+		if round%4 == 3 {
+			victims = random.Perm(len(c.Servers))[:2]
+		}
+		for _, v := range victims {
+			c.Servers[v].Kill()
+			kills++
+		}
+		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) // with and without an election in between
+		for _, v := range victims {
+			c.Servers[v].Start()
+		}
+	}
+	c.WaitReady()
+	end()
+	require.NoError(t, g.Wait())
+	require.GreaterOrEqual(t, kills, 10)
+	t.Logf("%d requests acknowledged over %d kills", acked.Load(), kills)
+
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	view, err := loads[0].client.Cluster().ViewAll(ctx, &musterv1.ViewRequest{IncludeEnded: true})
+	require.NoError(t, err)
+	require.NoError(t, compare(view, loads))
+	for i, members := range stay {
+		require.NotEmpty(t, members)
+		for rank, m := range members {
+			select {
+			case <-m.Done():
+				t.Errorf("member %d of load %d ended: %v", rank, i, m.Err())
+			default:
+				require.Equal(t, loads[3+i].procs[place(loads[3+i], rank)], m.Incarnation(), "it was taken for dead")
+			}
+		}
+	}
+	c.RequireConverged()
+}
