@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"muster/cmd/muster/node"
@@ -49,7 +48,7 @@ Its data is in a temporary directory that goes with it, unless --data-dir says w
 	flags := cmd.Flags()
 	flags.IntVar(&f.port, "port", 7380, "port of the first node; the others take the next two; 0 = any")
 	flags.StringVar(&f.dataDir, "data-dir", "", "where to keep the data (default: a temporary directory, removed at the end)")
-	flags.StringVar(&f.logLevel, "log-level", "warn", "trace, debug, info, warn or error")
+	flags.StringVar(&f.logLevel, "log-level", "error", "trace, debug, info, warn or error")
 	f.settings.register(flags)
 	return cmd
 }
@@ -59,9 +58,8 @@ func (f *devFlags) run(ctx context.Context, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	level := hclog.LevelFromString(f.logLevel)
-	if level == hclog.NoLevel {
-		return usagef("--log-level %q: give trace, debug, info, warn or error", f.logLevel)
+	if _, err := newLogger("", f.logLevel, log); err != nil {
+		return err
 	}
 	if f.dataDir == "" {
 		dir, err := os.MkdirTemp("", "muster-dev-")
@@ -79,13 +77,17 @@ func (f *devFlags) run(ctx context.Context, out, log io.Writer) error {
 	var nodes []*node.Node
 	defer func() { closeAll(nodes) }()
 	for i, p := range peers {
+		logger, err := newLogger(p.Name, f.logLevel, log)
+		if err != nil {
+			return err
+		}
 		storage, err := raftnode.OpenStorage(filepath.Join(f.dataDir, p.Name), p.Name)
 		if err != nil {
 			return err
 		}
 		n, err := node.Start(node.Config{
 			Name: p.Name, Advertise: p.Address, Peers: peers, Storage: storage, Listener: listeners[i], Dial: dialTCP,
-			Settings: settings, Version: version, Logger: hclog.New(&hclog.LoggerOptions{Name: p.Name, Level: level, Output: log}),
+			Settings: settings, Version: version, Logger: logger,
 		})
 		if err != nil {
 			return err

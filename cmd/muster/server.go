@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"muster/cmd/muster/node"
@@ -121,9 +120,9 @@ func (f *serverFlags) config(log io.Writer) (node.Config, error) {
 	if f.dataDir, err = filepath.Abs(f.dataDir); err != nil {
 		return node.Config{}, fmt.Errorf("--data-dir: %w", err)
 	}
-	level := hclog.LevelFromString(f.logLevel)
-	if level == hclog.NoLevel {
-		return node.Config{}, usagef("--log-level %q: give trace, debug, info, warn or error", f.logLevel)
+	logger, err := newLogger(f.node, f.logLevel, log)
+	if err != nil {
+		return node.Config{}, err
 	}
 	settings, err := f.settings.settings()
 	if err != nil {
@@ -131,7 +130,7 @@ func (f *serverFlags) config(log io.Writer) (node.Config, error) {
 	}
 	return node.Config{
 		Name: f.node, Advertise: f.advertise, Peers: peers, Dial: dialTCP, Settings: settings, Version: version, Timeout: f.timeout,
-		SnapshotBytes: f.snapshotBytes, Logger: hclog.New(&hclog.LoggerOptions{Name: f.node, Level: level, Output: log}),
+		SnapshotBytes: f.snapshotBytes, Logger: logger,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,13 @@ func (d *demo) say(format string, args ...any) {
 
 // command does what a person would type, shows it, and gives what it printed.
 func (d *demo) command(ctx context.Context, args ...string) (string, error) {
-	typed := strings.Join(append([]string{"muster"}, args...), " ")
+	typed := "muster"
+	for _, arg := range args {
+		if strings.Contains(arg, " ") {
+			arg = strconv.Quote(arg)
+		}
+		typed += " " + arg
+	}
 	d.say("$ %s", typed)
 	var out bytes.Buffer
 	cmd := exec.Command(d.muster, args...)

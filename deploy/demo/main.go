@@ -41,9 +41,9 @@ func main() {
 
 // run plays the story and cleans up, whatever became of it.
 func run(muster string, keep bool) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, deadline, fmt.Errorf("it took longer than %v", deadline))
+	ctx, cancel := context.WithTimeoutCause(interrupted, deadline, fmt.Errorf("it took longer than %v", deadline))
 	defer cancel()
 
 	muster, err := filepath.Abs(muster)
@@ -56,13 +56,10 @@ func run(muster string, keep bool) error {
 	}
 	d := &demo{muster: muster, dir: dir, began: time.Now(), processes: &processes{dir: dir}}
 	err = d.play(ctx)
-	if err == nil {
-		err = d.processes.left()
-	}
-	if err != nil {
+	if err != nil && interrupted.Err() == nil {
 		d.processes.tails(os.Stderr)
 	}
-	err = errors.Join(err, d.disconnect(), d.processes.killAll())
+	err = errors.Join(err, d.processes.killAll(), d.disconnect())
 	if keep {
 		fmt.Fprintf(os.Stderr, "logs and data are kept in %s\n", dir)
 		return err

@@ -76,12 +76,12 @@ func (p *process) ended() bool {
 	}
 }
 
-// kill ends the process, which cannot do anything about it, and waits for it.
+// kill ends a process that runs, and cannot do anything about it, and waits for it.
 func (p *process) kill() error {
-	p.killed = true
 	if p.ended() {
-		return nil
+		return fmt.Errorf("%s is to be killed and has ended already: %w", p.name, p.err)
 	}
+	p.killed = true
 	// Its group, in case it has children. The number cannot be another's yet: it is free only once the process was waited for.
 	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("killing %s: %w", p.name, err)
@@ -145,7 +145,9 @@ func (ps *processes) left() error {
 func (ps *processes) killAll() error {
 	var errs []error
 	for _, p := range ps.all {
-		errs = append(errs, p.kill())
+		if !p.ended() {
+			errs = append(errs, p.kill())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -63,7 +63,9 @@ func (r *rank) run() error {
 	if err != nil {
 		return err
 	}
-	defer muster.Close()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer muster.Close() // ends the member, if nothing else has
 	// Only rank 0 listens; the others find it through Muster.
 	var listener net.Listener
 	address := ""
@@ -88,13 +90,10 @@ func (r *rank) run() error {
 		return err
 	}
 	fmt.Println(saidJoined)
-	var watching sync.WaitGroup
 	watching.Go(func() {
 		<-member.Done()
 		cancel(errors.New("not a member any more"))
 	})
-	defer watching.Wait()
-	defer muster.Close() // ends the member, if nothing else has
 
 	if r.source != "" {
 		if err := r.work(ctx, muster.Cluster(), listener, member.Generation()); err != nil {

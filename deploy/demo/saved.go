@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	musterv1 "muster/proto/muster/v1"
@@ -40,8 +41,8 @@ func (d *demo) stopWorlds(ctx context.Context) error {
 	if _, err := d.command(ctx, "world", "stop", "words", "standby", "--reason", "the demo moves on"); err != nil {
 		return err
 	}
-	alive := append(d.words.processes[:wordsRanks:wordsRanks], d.standby.processes...)
-	for _, p := range alive {
+	all := slices.Concat(d.words.processes, d.standby.processes)
+	for _, p := range all {
 		if p.killed {
 			continue
 		}
@@ -52,6 +53,7 @@ func (d *demo) stopWorlds(ctx context.Context) error {
 			return fmt.Errorf("%s ended without being told to", p.name)
 		}
 	}
+	// They stay readable after their end.
 	view, err := d.client.Cluster().ViewAll(ctx, &musterv1.ViewRequest{IncludeEnded: true})
 	if err != nil {
 		return fmt.Errorf("reading the state: %w", err)

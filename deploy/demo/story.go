@@ -155,13 +155,8 @@ func (d *demo) killLeader(ctx context.Context) error {
 	}
 }
 
-// restartKilled starts the killed node as it was started before, and waits until it follows and knows what the leader knew.
+// restartKilled starts the killed node as it was started before, and waits until it follows and knows what the others did.
 func (d *demo) restartKilled(ctx context.Context) error {
-	rest, err := d.writer.rest()
-	if err != nil {
-		return err
-	}
-	d.acked = append(d.acked, rest...)
 	known := uint64(0)
 	_, nodes := d.status(ctx)
 	for _, node := range nodes {
@@ -217,6 +212,11 @@ func (d *demo) checkWords(ctx context.Context) error {
 // checkNobodyNoticed compares both worlds with what they were before the kill: incarnations, healths, statuses and since when.
 // Only the writer's labels have been added, every one that was acknowledged.
 func (d *demo) checkNobodyNoticed(ctx context.Context) error {
+	rest, err := d.writer.rest()
+	if err != nil {
+		return err
+	}
+	d.acked = append(d.acked, rest...)
 	want := withLabels(d.before, "words", d.acked)
 	now, err := d.view(ctx)
 	if err != nil {
@@ -267,8 +267,10 @@ func (d *demo) killWorker(ctx context.Context) error {
 		return err
 	}
 	show(table)
-	if row := strings.Split(table, "\n")[1+worker]; !strings.HasPrefix(row, fmt.Sprintf("%d ", worker)) || !strings.Contains(row, "Expired") {
-		return fmt.Errorf("muster ps shows no Expired rank %d", worker)
+	for row := range strings.Lines(table) {
+		if columns := strings.Fields(row); columns[0] == fmt.Sprint(worker) && columns[1] == "Expired" {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("muster ps does not show that rank %d is Expired", worker)
 }

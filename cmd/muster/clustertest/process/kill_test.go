@@ -45,13 +45,15 @@ func TestKillAnyNode_NoAcknowledgedRequestLost(t *testing.T) {
 	kills := 0
 	for round := range rounds {
 		// Only a cluster that does its work again is worth the next kill.
-		before := acked.Load()
+		before, began := acked.Load(), time.Now()
 		c.Eventually("requests to be acknowledged again", func() bool { return acked.Load() > before+20 || stop.Err() != nil })
+		t.Logf("XX %v leader %v", time.Since(began), c.Leader().Name)
 		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the random moment
 		victims := random.Perm(len(c.Servers))[:1]
 		if round%4 == 3 {
 			victims = random.Perm(len(c.Servers))[:2]
 		}
+		t.Logf("XX kill %v", victims)
 		for _, v := range victims {
 			c.Servers[v].Kill()
 			kills++
