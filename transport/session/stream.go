@@ -66,8 +66,8 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 func (s *stream) serve(ctx context.Context) error {
 	answers := make(chan *musterv1.SessionRequest, maxAnswers)
 	broken := make(chan error, 1)
-	go func() { broken <- s.read(ctx, answers) }()
 	g, ctx := errgroup.WithContext(ctx)
+	go func() { broken <- s.read(ctx, answers) }()
 	g.Go(func() error { return s.answer(ctx, answers) })
 	g.Go(func() error { return s.write(ctx, broken) })
 	err := g.Wait()
