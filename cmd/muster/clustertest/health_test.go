@@ -1,0 +1,97 @@
+package clustertest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
+	reflectiongrpc "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	"muster/transport/server"
+)
+
+// prober asks the health services of a cluster's nodes, over one connection each.
+type prober struct {
+	t     *testing.T
+	c     *Cluster
+	conns map[*Member]healthgrpc.HealthClient
+}
+
+// serving are the running members that say SERVING of a service.
+func (p *prober) serving(service string) []*Member {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var out []*Member
+	for _, m := range p.c.Running() {
+		if p.conns[m] == nil {
+			p.conns[m] = healthgrpc.NewHealthClient(p.c.Conn(m))
+		}
+		r, err := p.conns[m].Check(ctx, &healthgrpc.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
+		require.NoError(p.t, err)
+		if r.GetStatus() == healthgrpc.HealthCheckResponse_SERVING {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// A load balancer finds the leader by the health service: it is the one node that serves "muster.v1.leader", through changes of
+// the leader, and a node that has lost its majority serves nothing.
+func TestHealth_LeaderIsExactlyOne(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *Cluster) {
+		p := &prober{t: t, c: c, conns: map[*Member]healthgrpc.HealthClient{}}
+		settled := func(ready int) {
+			leader := c.Leader()
+			c.Eventually("one leader and readiness on all who can be", func() bool {
+				leaders := p.serving(server.LeaderService)
+				return len(leaders) == 1 && leaders[0] == leader && len(p.serving("")) == ready
+			})
+		}
+		settled(3)
+		first := c.Leader()
+		c.Kill(first)
+		settled(2)
+		c.Start(first)
+		settled(3)
+
+		// The leader is cut off; the test still reaches it.
+		second := c.Leader()
+		for _, m := range c.Members {
+			if m != second {
+				c.Network.Cut(second.Address, m.Address)
+			}
+		}
+		c.Eventually("the lonely leader to serve nothing, and another one to lead", func() bool {
+			leaders := p.serving(server.LeaderService)
+			return len(leaders) == 1 && leaders[0] != second && len(p.serving("")) == 2
+		})
+		c.Heal()
+		c.Eventually("all ready again", func() bool {
+			return len(p.serving(server.LeaderService)) == 1 && len(p.serving("")) == 3
+		})
+	})
+}
+
+// Tools like grpcurl find the services without the proto files.
+func TestReflection_ListsTheServices(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *Cluster) {
+		stream, err := reflectiongrpc.NewServerReflectionClient(c.Conn(c.Members[0])).ServerReflectionInfo(within(t, patience))
+		require.NoError(t, err)
+		require.NoError(t, stream.Send(&reflectiongrpc.ServerReflectionRequest{
+			MessageRequest: &reflectiongrpc.ServerReflectionRequest_ListServices{},
+		}))
+		r, err := stream.Recv()
+		require.NoError(t, err)
+		require.NoError(t, stream.CloseSend())
+		var names []string
+		for _, s := range r.GetListServicesResponse().GetService() {
+			names = append(names, s.GetName())
+		}
+		require.Subset(t, names, []string{
+			"muster.v1.SystemService", "muster.v1.MemberService", "muster.v1.ClusterService", "grpc.health.v1.Health",
+		})
+	})
+}
