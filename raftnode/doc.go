@@ -13,8 +13,8 @@
 //
 // Goroutines and what they own:
 //
-//	run        the start procedure, then the leadership: the current Term, proposing TermStart
-//	seal       one per Term: the group that is being built; the only caller of raft.Apply
+//	run        the start procedure, then the leadership: the current Term, having TermStart proposed
+//	seal       one per Term: the group that is being built; all of a Term's entries go to Raft from here
 //	flight     one per entry in flight, at most four: the answers to those who wait
 //	verify     one at most per Term: the leadership check that readers share
 //	snapshots  asks raft for a snapshot when enough bytes of log were applied

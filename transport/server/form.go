@@ -143,8 +143,10 @@ func checkTimeouts(t *musterv1.Timeouts) error {
 }
 
 func checkStop(q *musterv1.StopRequest) error {
-	if err := checkMeta(q.GetMeta()); err != nil {
-		return err
+	for _, err := range []error{checkSize(q), checkMeta(q.GetMeta())} {
+		if err != nil {
+			return err
+		}
 	}
 	switch {
 	case q.GetEverything() && len(q.GetWorlds()) > 0:
