@@ -66,33 +66,38 @@ func TestExpire_BehindReceivedReports(t *testing.T) {
 	})
 }
 
-// TestSeal_JudgementWaitsForAllReports: when the reports that were received do not fit in one entry, the judgement goes with the last.
+// TestSeal_JudgementWaitsForAllReports: when the reports that were received do not fit in one entry, the judgement goes with the last,
+// though there would be room for it before.
 func TestSeal_JudgementWaitsForAllReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _, _ := newFake(t, nil)
 		l := f.lead()
-		var sessions []*Session
-		for rank := range uint32(3) {
-			s, _, _ := open(t, f, f.member(t, rank))
-			sessions = append(sessions, s)
+		const sessions, ranks = 3, 64
+		var reports []func() // behind all joins and hellos, whose entries would carry them
+		for i := range uint32(sessions) {
+			var members []*musterv1.ProcRef
+			var numbers []uint32
+			for r := range uint32(ranks) {
+				members, numbers = append(members, f.member(t, i*ranks+r)), append(numbers, i*ranks+r)
+			}
+			s, _, _ := open(t, f, members...)
+			reports = append(reports, func() { s.Report(alive(1, numbers...)) })
 		}
-		for rank, s := range sessions {
-			s.Report(alive(1, uint32(rank)))
+		for _, report := range reports {
+			report()
 		}
 		l.propose(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, &musterv1.Due{})
-		var sealed []*musterv1.Entry
-		for range 3 {
+		const room = 150 // more than a packed report and the judgement need, less than a report might
+		for i := range sessions {
 			e := &musterv1.Entry{}
-			l.Seal(e, 1) // room for one session's report
-			sealed = append(sealed, e)
-		}
-		for i, e := range sealed {
+			l.Seal(e, room)
 			require.NotNil(t, e.Commands[0].GetReport(), "entry %d", i)
-			require.Len(t, e.Commands, 1, "no room for the judgement beside a report")
+			if i < sessions-1 {
+				require.Len(t, e.Commands, 1, "reports wait behind entry %d: no judgement yet", i)
+			} else {
+				require.NotNil(t, e.Commands[1].GetExpire())
+			}
 		}
-		e := &musterv1.Entry{}
-		l.Seal(e, 256)
-		require.NotNil(t, e.Commands[0].GetExpire())
 	})
 }
 
