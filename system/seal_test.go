@@ -220,13 +220,35 @@ func TestHolderGone(t *testing.T) {
 			return out
 		}
 		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "it has only just joined")
+		for l.clock.NowNs() <= l.graceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "it may still say hello")
 		s, _, _ := open(t, f, holder)
 		sessions.attached[identityOf(holder)] = true
 		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "its session is open")
 		delete(sessions.attached, identityOf(holder))
 		s.Close(s.members)
 		require.NotNil(t, ask().GetJoin())
-		_ = l
+	})
+}
+
+// TestHolderGone_NeverCame: whoever is from before this term and has not come within its grace is gone, too.
+func TestHolderGone_NeverCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		holder := f.member(t, 0)
+		f.machine.Start(nil)
+		l := f.lead()
+		j := &musterv1.JoinRequest{World: "w", Role: musterv1.Role_ROLE_WORKER}
+		require.Zero(t, l.holderGone(j), "it has the grace to come")
+		for l.clock.NowNs() <= l.graceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		require.Equal(t, holder.Incarnation, l.holderGone(j))
 	})
 }
 
