@@ -104,7 +104,11 @@ func (s *State) renew(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.V
 	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
 		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_EXPIRED}
 	default:
-		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_ENDED, Status: w.rec.Condition.Status}
+		status := w.rec.Condition.Status
+		if w.rec.End != nil {
+			status = w.rec.End.Status // it is not over for the others yet
+		}
+		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_ENDED, Status: status}
 	}
 }
 

@@ -30,7 +30,7 @@ func (c cursor) String() string {
 }
 
 func parseCursor(token string) (cursor, error) {
-	bad := fmt.Errorf("page_token %q: take it from the next_page_token of the page before", token)
+	bad := fmt.Errorf("page_token %.80q: take it from the next_page_token of the page before", token)
 	parts := strings.Split(token, "/")
 	if len(parts) != 5 {
 		return cursor{}, bad

@@ -66,13 +66,6 @@ func (d *demo) command(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// show prints what a command printed.
-func show(text string) {
-	for line := range strings.Lines(text) {
-		fmt.Println("         " + strings.TrimRight(line, " \n"))
-	}
-}
-
 // await asks until it is so. It fails as soon as a process has failed.
 func (d *demo) await(ctx context.Context, what string, so func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))

@@ -13,13 +13,8 @@ import (
 	"time"
 )
 
-// deadline is for the whole demo. It takes about a quarter of that.
+// deadline is for the whole demo. It takes less than a quarter of that.
 const deadline = 90 * time.Second
-
-func init() {
-	// Children are to die with this process, which the kernel takes for the thread that started them: see dieWithParent.
-	runtime.LockOSThread()
-}
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "rank" {
@@ -41,6 +36,9 @@ func main() {
 
 // run plays the story and cleans up, whatever became of it.
 func run(muster string, keep bool) error {
+	// Children are to die with this process, which the kernel takes for the thread that started them: see dieWithParent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(interrupted, deadline, fmt.Errorf("it took longer than %v", deadline))
@@ -56,7 +54,9 @@ func run(muster string, keep bool) error {
 	}
 	d := &demo{muster: muster, dir: dir, began: time.Now(), processes: &processes{dir: dir}}
 	err = d.play(ctx)
-	if err != nil && interrupted.Err() == nil {
+	if interrupted.Err() != nil {
+		err = context.Cause(interrupted)
+	} else if err != nil {
 		d.processes.tails(os.Stderr)
 	}
 	err = errors.Join(err, d.processes.killAll(), d.disconnect())

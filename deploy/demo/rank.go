@@ -29,6 +29,9 @@ const (
 	saidStopped   = "stopped"
 )
 
+// errToldToStop is why a rank stops that has got a stop order.
+var errToldToStop = errors.New("told to stop")
+
 // rank is one rank process.
 type rank struct {
 	servers string
@@ -82,7 +85,7 @@ func (r *rank) run() error {
 		World: r.world, Rank: uint32(r.rank), Address: address,
 		OnRejoin: func(*musterv1.ProcRef) { fmt.Println(saidRejoined) },
 		Handler: client.StopFunc(func(_ context.Context, order *musterv1.StopOrder) client.StopOutcome {
-			cancel(fmt.Errorf("told to stop: %s", order.GetReason()))
+			cancel(fmt.Errorf("%w: %s", errToldToStop, order.GetReason()))
 			return client.StopOutcome{}
 		}),
 	})
@@ -102,7 +105,7 @@ func (r *rank) run() error {
 	}
 	<-member.Done()
 	var ended *client.Ended
-	if !errors.As(member.Err(), &ended) || ended.Status != musterv1.Status_STATUS_STOPPED {
+	if !errors.As(member.Err(), &ended) || ended.Kind != musterv1.Verdict_KIND_ENDED || !errors.Is(context.Cause(ctx), errToldToStop) {
 		return fmt.Errorf("ended without being stopped: %w", member.Err())
 	}
 	fmt.Println(saidStopped)

@@ -16,8 +16,7 @@ func (d *demo) saveState(ctx context.Context) error {
 	if d.saved, err = d.view(ctx); err != nil {
 		return err
 	}
-	out, err := d.command(ctx, "state", "save", stateFile)
-	if err != nil {
+	if _, err := d.command(ctx, "state", "save", stateFile); err != nil {
 		return err
 	}
 	// What was read before the file was written and what is read behind it are the same, so that is what the file says.
@@ -31,7 +30,6 @@ func (d *demo) saveState(ctx context.Context) error {
 	if len(now.GetWorlds()) != 2 {
 		return fmt.Errorf("both worlds should be in the state: %v", text(now))
 	}
-	show(out)
 	return nil
 }
 
@@ -69,21 +67,20 @@ func (d *demo) stopWorlds(ctx context.Context) error {
 
 // loseEverything ends the servers and wipes their data directories.
 func (d *demo) loseEverything(ctx context.Context) error {
-	if err := d.stopCluster(ctx); err != nil {
+	if err := d.endServers(ctx); err != nil {
 		return err
 	}
 	if err := d.servers.wipe(); err != nil {
 		return err
 	}
-	d.say("and their data directories are wiped")
+	d.say("the three servers have ended and their data directories are wiped")
 	return nil
 }
 
 // restoreState brings the saved state into the new cluster and compares. Nobody of the members runs any more, but a restore gives
 // each of them a lease, so for so long everything is as it was.
 func (d *demo) restoreState(ctx context.Context) error {
-	out, err := d.command(ctx, "state", "restore", stateFile)
-	if err != nil {
+	if _, err := d.command(ctx, "state", "restore", stateFile); err != nil {
 		return err
 	}
 	restored, err := d.view(ctx)
@@ -93,7 +90,6 @@ func (d *demo) restoreState(ctx context.Context) error {
 	if err := compare(forgetSince(d.saved), forgetSince(restored)); err != nil {
 		return fmt.Errorf("what was restored is not what was saved: %w", err)
 	}
-	show(out)
 	procs := 0
 	for _, w := range restored.GetWorlds() {
 		procs += len(w.GetProcs())
@@ -105,15 +101,19 @@ func (d *demo) restoreState(ctx context.Context) error {
 	return nil
 }
 
-// stopCluster ends the servers, and nothing is left.
+// stopCluster is the end: nothing is left.
 func (d *demo) stopCluster(ctx context.Context) error {
-	began := time.Now()
+	if err := d.endServers(ctx); err != nil {
+		return err
+	}
+	d.say("the three servers have ended, and nothing is left running")
+	return nil
+}
+
+// endServers ends the servers in order. They were the last of our processes.
+func (d *demo) endServers(ctx context.Context) error {
 	if err := errors.Join(d.disconnect(), d.servers.end(ctx)); err != nil {
 		return err
 	}
-	if err := d.processes.left(); err != nil {
-		return err
-	}
-	d.say("the three servers have ended after %.1fs; nothing is left running", time.Since(began).Seconds())
-	return nil
+	return d.processes.left()
 }

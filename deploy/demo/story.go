@@ -262,11 +262,13 @@ func (d *demo) killWorker(ctx context.Context) error {
 		return fmt.Errorf("the killed rank expired only after %v", took)
 	}
 	d.say("it is Expired after %.1fs: %s", took.Seconds(), condition.GetReason())
-	table, err := d.command(ctx, "ps", "standby")
+	table, err := d.command(ctx, "ps", fmt.Sprintf("standby/%d", worker))
 	if err != nil {
 		return err
 	}
-	show(table)
+	for row := range strings.Lines(table) {
+		fmt.Println("         " + strings.TrimSpace(row))
+	}
 	for row := range strings.Lines(table) {
 		if columns := strings.Fields(row); columns[0] == fmt.Sprint(worker) && columns[1] == "Expired" {
 			return nil

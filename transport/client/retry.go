@@ -17,7 +17,7 @@ const (
 	firstAttempt   = 2 * time.Second
 	longestAttempt = 16 * time.Second
 	// Pauses between attempts; the long ones are for a server that has too much to do.
-	firstPause, longestPause         = 20 * time.Millisecond, 500 * time.Millisecond
+	firstPause, longestPause         = 20 * time.Millisecond, 150 * time.Millisecond
 	firstLongPause, longestLongPause = 100 * time.Millisecond, 2 * time.Second
 )
 

@@ -204,6 +204,9 @@ func (v *clusterService) RegisterNode(ctx context.Context, q *musterv1.RegisterN
 }
 
 func (v *clusterService) RejoinNode(ctx context.Context, q *musterv1.RejoinNodeRequest) (*musterv1.RejoinNodeResponse, error) {
+	if err := checkText("node", q.GetNode(), maxKey); err != nil {
+		return nil, err
+	}
 	if _, _, leads := v.s.cfg.System.Leading(); !leads {
 		return nil, errNotLeading
 	}
