@@ -147,7 +147,7 @@ func grants(t *testing.T, s *raftnode.Storage, candidate string, term uint64) bo
 	defer func() { require.NoError(t, r.Shutdown().Error()) }()
 	req := &raft.RequestVoteRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(candidate), Addr: []byte(candidate)},
-		Term:      term, Candidate: []byte(candidate), LastLogIndex: 1, LastLogTerm: 1,
+		Term:      term, LastLogIndex: 1, LastLogTerm: 1,
 	}
 	var resp raft.RequestVoteResponse
 	require.NoError(t, caller.RequestVote("n0", address, req, &resp))
