@@ -99,7 +99,7 @@ func Start(cfg Config) (*Node, error) {
 	n.wait.Go(func() { n.lead(ctx) })
 	n.wait.Go(func() { n.watch(ctx) })
 	n.wait.Go(func() {
-		if err := n.server.Serve(n.mux.GRPC()); err != nil {
+		if err := n.server.Serve(n.mux.GRPC()); err != nil && ctx.Err() == nil {
 			n.log.Error("the API has stopped", "error", err)
 		}
 	})
@@ -169,12 +169,12 @@ func (n *Node) Close(ctx context.Context) error {
 
 // Kill ends the node as a crash would, for tests: nothing is handed over, nobody is told.
 func (n *Node) Kill(ctx context.Context) error {
+	n.cancel()
 	_ = n.mux.Close()
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
 	n.server.Stop(stopped)
 	err := n.raft.Close(ctx)
-	n.cancel()
 	n.wait.Wait()
 	return err
 }
