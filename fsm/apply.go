@@ -17,6 +17,8 @@ type Applied struct {
 	Dropped bool
 	// What the leader's volatile parts have to look at.
 	Effects Effects
+	// Rules that broke, in words for the node's log. Not part of the state: such words depend on the binary.
+	Broken []string
 }
 
 // Effects point the leader's volatile parts at what changed. They hold no decisions: whoever misses them finds the same by
@@ -43,12 +45,15 @@ func (s *State) Apply(index, raftTerm uint64, e *musterv1.Entry) (Applied, error
 			return Applied{}, fmt.Errorf("entry %d: command %d is of a kind that this binary does not know: run a newer one", index, i)
 		}
 	}
-	s.entry.index, s.entry.wallMs, s.entry.effects = index, e.WallMs, Effects{}
+	s.entry.wallMs, s.entry.effects, s.entry.broken = e.WallMs, Effects{}, nil
 	s.entry.digest.begin(s.digest, index)
 
 	var outcomes []*musterv1.Outcome
 	if start := termStart(e); start != nil {
-		outcomes = []*musterv1.Outcome{s.applyTermStart(start)}
+		if err := s.applyTermStart(start); err != nil {
+			return Applied{}, fmt.Errorf("entry %d: %w", index, err)
+		}
+		outcomes = []*musterv1.Outcome{{}}
 	} else {
 		if e.RaftTerm != raftTerm || e.Epoch != s.core.Epoch || s.core.Epoch == 0 {
 			return Applied{Dropped: true}, nil
@@ -58,13 +63,24 @@ func (s *State) Apply(index, raftTerm uint64, e *musterv1.Entry) (Applied, error
 		s.core.BareTermStarts = 0
 		s.forgetStaged()
 		s.forgetRequests()
-		outcomes = make([]*musterv1.Outcome, len(e.Commands))
-		for i, c := range e.Commands {
-			outcomes[i] = s.applyGuarded(c)
-		}
+		outcomes = s.applyCommands(e)
 	}
 	s.digest = s.entry.digest.end(s, outcomes)
-	return Applied{Outcomes: outcomes, Effects: s.entry.effects}, nil
+	return Applied{Outcomes: outcomes, Effects: s.entry.effects, Broken: s.entry.broken}, nil
+}
+
+// applyCommands applies an entry's commands in order. What stands behind a restore that takes effect was sealed for the state
+// before it, and is dropped.
+func (s *State) applyCommands(e *musterv1.Entry) []*musterv1.Outcome {
+	outcomes := make([]*musterv1.Outcome, len(e.Commands))
+	for i, c := range e.Commands {
+		if s.core.Epoch != e.Epoch {
+			outcomes[i] = refuse(musterv1.Reason_REASON_DROPPED, "the state was restored just before: ask again")
+			continue
+		}
+		outcomes[i] = s.applyGuarded(c)
+	}
+	return outcomes
 }
 
 // termStart returns the TermStart that is an entry's only command, if it is.
@@ -79,9 +95,9 @@ func termStart(e *musterv1.Entry) *musterv1.TermStart {
 func (s *State) applyGuarded(c *musterv1.Command) (out *musterv1.Outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			text := fmt.Sprintf("a rule broke while %T was applied: %v", c.Body, r)
-			s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RULE_BROKEN, Text: clip(text)})
-			out = refuse(musterv1.Reason_REASON_INTERNAL, "%s (at number %d; please report it)", text, s.core.Number)
+			s.entry.broken = append(s.entry.broken, fmt.Sprintf("%T at number %d: %v", c.Body, s.core.Number, r))
+			s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RULE_BROKEN, Text: "a rule broke; the nodes' logs say which"})
+			out = refuse(musterv1.Reason_REASON_INTERNAL, "a rule broke while this was applied, at number %d: please report it with the nodes' logs", s.core.Number)
 		}
 	}()
 	return s.applyCommand(c)
@@ -132,7 +148,13 @@ func (s *State) applyCommand(c *musterv1.Command) *musterv1.Outcome {
 }
 
 // applyTermStart begins a leadership term. The first one makes an empty state a cluster's.
-func (s *State) applyTermStart(t *musterv1.TermStart) *musterv1.Outcome {
+// An error means that the voters have agreed on rules that this binary does not know.
+func (s *State) applyTermStart(t *musterv1.TermStart) error {
+	version := max(s.core.MachineVersion, s.commonMachineVersion(t.Voters), firstMachineVersion)
+	if version > MachineVersion {
+		return fmt.Errorf("the rules are at version %d, this binary knows %d: run a newer one", version, MachineVersion)
+	}
+	s.core.MachineVersion = version
 	if s.core.Epoch == 0 {
 		s.core.ClusterId = t.ClusterId
 		s.core.Epoch = max(t.UnixMicros, 1) // 0 is "no cluster yet"
@@ -142,13 +164,11 @@ func (s *State) applyTermStart(t *musterv1.TermStart) *musterv1.Outcome {
 			s.core.Settings = DefaultSettings()
 		}
 		s.core.Phase = musterv1.Phase_PHASE_RUNNING
-		s.core.MachineVersion = MachineVersion
 	}
-	s.core.MachineVersion = max(s.core.MachineVersion, s.commonMachineVersion(t.Voters))
 	s.core.GraceUntilNs = s.core.ClockNs + s.core.Settings.GetGraceNs()
 	s.core.BareTermStarts++
 	s.staged = nil
-	return &musterv1.Outcome{}
+	return nil
 }
 
 // commonMachineVersion is the newest that all voters have said they can follow; 0 if one of them has not said.
@@ -163,7 +183,7 @@ func (s *State) commonMachineVersion(voters []string) uint32 {
 			version = n.MachineVersion
 		}
 	}
-	return min(version, MachineVersion)
+	return version
 }
 
 func (s *State) applyNodeStart(n *musterv1.NodeStart) *musterv1.Outcome {
@@ -171,6 +191,7 @@ func (s *State) applyNodeStart(n *musterv1.NodeStart) *musterv1.Outcome {
 	// A name has one server at a time; what it was registered as before its disk was lost is of no use any more.
 	for key, old := range sorted(s.nodes) {
 		if old.Name == rec.GetName() && key != rec.GetServerId() {
+			s.entry.digest.dropped("node", old)
 			delete(s.nodes, key)
 		}
 	}

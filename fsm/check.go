@@ -67,7 +67,7 @@ func (s *State) checkWorld(name string, w *world) error {
 			}
 			rec := s.recs[slot]
 			if memberOf(rec.Proc) != (member{name, role, rank}) {
-				return fmt.Errorf("%s[%d] is in the slot of %v", name, rank, rec.Proc)
+				return fmt.Errorf("%s[%d] is in the slot of %s", name, rank, printMember(memberOf(rec.Proc)))
 			}
 			if rec.Proc.Incarnation <= w.rec.Created || rec.Proc.Incarnation > s.core.Number {
 				return fmt.Errorf("%s[%d] has incarnation %d, its world was made at %d, the number is %d",
@@ -134,6 +134,13 @@ func (s *State) checkStop(operation uint64, op *stop) error {
 		if open[generation] != n {
 			return fmt.Errorf("stop %d waits for %d targets of generation %d, counted %d", operation, open[generation], generation, n)
 		}
+	}
+	total := 0
+	for _, n := range sorted(open) {
+		total += n
+	}
+	if total != op.left {
+		return fmt.Errorf("stop %d waits for %d targets, counted %d", operation, total, op.left)
 	}
 	if len(open) > 0 && op.rec.Done {
 		return fmt.Errorf("stop %d is done and waits", operation)

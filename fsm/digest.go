@@ -63,15 +63,12 @@ func (d *digester) end(s *State, outcomes []*musterv1.Outcome) [32]byte {
 	for _, o := range outcomes {
 		d.message(o)
 	}
-	d.number(s.core.Number)
-	d.number(uint64(s.core.ClockNs))
-	d.number(uint64(s.core.GraceUntilNs))
-	d.number(uint64(s.core.Phase))
+	d.message(s.core)
 	var out [32]byte
 	d.sum.Sum(out[:0])
 	return out
 }
 
-// Digest of the state after the last entry: it chains the digest before, the entry's Raft index, its outcomes and the records it
-// changed. Two replicas with the same digest at the same index have the same state.
+// Digest of the state after the last entry: it chains the digest before, the entry's Raft index, its outcomes, and the records it
+// changed or dropped. Two replicas with the same digest at the same index have the same state, times of last reports apart.
 func (s *State) Digest() [32]byte { return s.digest }

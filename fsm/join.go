@@ -30,8 +30,14 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	if m.rank >= id.MaxProcs {
 		return refuseField(musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "rank", "rank %d: must be below %d", m.rank, id.MaxProcs)
 	}
+	if out := s.sameJoin(m, j); out != nil {
+		return out
+	}
 	if s.core.Phase != musterv1.Phase_PHASE_RUNNING {
 		return s.refusePhase()
+	}
+	if j.Issued < s.core.RestoreEpoch {
+		return s.refuseStale(m) // from another history
 	}
 	if mode == musterv1.Mode_MODE_DETACHED {
 		return s.joinDetached(j, m)
@@ -40,10 +46,10 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	if out := s.mayJoin(w, j, m); out != nil {
 		return out
 	}
+	if old := s.detached[m]; old != nil && old.Proc.Incarnation > j.Issued {
+		return s.refuseStale(m)
+	}
 	if slot, present := s.lookup(m); present != nil {
-		if bytes.Equal(present.Nonce, j.Nonce) {
-			return s.joined(w.rec.Generation, present)
-		}
 		if out := s.maySupersede(j, present, s.lastReport[slot]); out != nil {
 			return out
 		}
@@ -57,6 +63,17 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 		w = s.createWorld(m.world, request, nil)
 	}
 	return s.admit(w, m, mode, j)
+}
+
+// sameJoin answers a repeated Join as it was answered before, whatever has become of its world since.
+func (s *State) sameJoin(m member, j *musterv1.JoinRequest) *musterv1.Outcome {
+	if _, present := s.lookup(m); present != nil && bytes.Equal(present.Nonce, j.Nonce) {
+		return s.joined(s.worlds[m.world].rec.Generation, present)
+	}
+	if present := s.detached[m]; present != nil && bytes.Equal(present.Nonce, j.Nonce) {
+		return s.joined(0, present)
+	}
+	return nil
 }
 
 // mayJoin holds what depends on the world.
@@ -109,7 +126,7 @@ func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRe
 	slot = s.putMember(w, rec, s.core.ClockNs)
 	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, "on "+j.Machine)
-	s.settle(w, "")
+	s.settle(w, fmt.Sprintf("rank %d was taken by a member that manages the system", m.rank)) // nothing else ends a Live spell here
 	return s.joined(w.rec.Generation, rec)
 }
 
@@ -147,13 +164,12 @@ func (s *State) joinDetached(j *musterv1.JoinRequest, m member) *musterv1.Outcom
 			"%s is a member of its world (incarnation %d): a detached member cannot take its place", printMember(m), present.Proc.Incarnation)
 	}
 	if present := s.detached[m]; present != nil {
-		if bytes.Equal(present.Nonce, j.Nonce) {
-			return s.joined(0, present)
-		}
 		if present.Proc.Incarnation > j.Issued {
 			return s.refuseStale(m)
 		}
 		s.verdict(present.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+	} else if s.core.LastDetachedRemoval > j.Issued {
+		return s.refuseStale(m)
 	} else if len(s.detached) >= maxDetached {
 		return refuse(musterv1.Reason_REASON_FULL, "the address book holds %d detached members: let some leave", len(s.detached))
 	}
@@ -174,6 +190,7 @@ func (s *State) dropDetached(m member) {
 	rec := s.detached[m]
 	delete(s.detached, m)
 	delete(s.pending, m)
+	s.core.LastDetachedRemoval = s.core.Number
 	s.entry.digest.dropped("detached", rec.Proc)
 }
 

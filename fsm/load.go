@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -49,7 +50,7 @@ func newLoader() *loader { return &loader{s: New(), endedGenerations: map[uint64
 func (l *loader) add(body []byte) error {
 	r := &musterv1.Record{}
 	if err := proto.Unmarshal(body, r); err != nil {
-		return fmt.Errorf("%w: record: %w", ErrStateFile, err)
+		return fmt.Errorf("%w: a record cannot be read", ErrStateFile) // in fixed words: what protobuf says differs between builds
 	}
 	if len(r.ProtoReflect().GetUnknown()) > 0 || r.Body == nil {
 		return fmt.Errorf("%w: a record of a kind this binary does not know: use a newer one", ErrStateFile)
@@ -110,8 +111,14 @@ func compareKeys(a, b []any) int {
 
 func (l *loader) load(r *musterv1.Record) error {
 	s := l.s
+	if p := placeOf(r); p != nil && (p.World == "" || p.Role == musterv1.Role_ROLE_UNSPECIFIED || p.Rank >= id.MaxProcs || p.Incarnation == 0) {
+		return fmt.Errorf("%w: a record of a member without world, role, rank or incarnation", ErrStateFile)
+	}
 	switch b := r.Body.(type) {
 	case *musterv1.Record_Core:
+		if b.Core.MachineVersion > MachineVersion {
+			return fmt.Errorf("%w: follows rules of version %d, this binary knows %d: use a newer one", ErrStateFile, b.Core.MachineVersion, MachineVersion)
+		}
 		if b.Core.Settings == nil || len(b.Core.Digest) != len(s.digest) {
 			return fmt.Errorf("%w: core record without settings or digest", ErrStateFile)
 		}
@@ -124,7 +131,7 @@ func (l *loader) load(r *musterv1.Record) error {
 	case *musterv1.Record_Node:
 		s.nodes[b.Node.ServerId] = b.Node
 	case *musterv1.Record_World:
-		if b.World.Condition == nil || b.World.Timeouts == nil || s.byGeneration[b.World.Generation] != nil {
+		if b.World.World == "" || b.World.Condition == nil || b.World.Timeouts == nil || s.byGeneration[b.World.Generation] != nil {
 			return fmt.Errorf("%w: world %q without condition or timeouts, or its generation twice", ErrStateFile, b.World.World)
 		}
 		w := &world{rec: b.World, workers: map[uint32]Slot{}, hosts: map[uint32]Slot{}}
@@ -172,6 +179,25 @@ func (l *loader) load(r *musterv1.Record) error {
 	return nil
 }
 
+// placeOf is the place that a record is of; nil for other kinds.
+func placeOf(r *musterv1.Record) *musterv1.ProcRef {
+	or := func(p *musterv1.ProcRef) *musterv1.ProcRef {
+		if p == nil {
+			return &musterv1.ProcRef{}
+		}
+		return p
+	}
+	switch b := r.Body.(type) {
+	case *musterv1.Record_Proc:
+		return or(b.Proc.Proc)
+	case *musterv1.Record_Detached:
+		return or(b.Detached.Proc)
+	case *musterv1.Record_StopTarget:
+		return or(b.StopTarget.Proc)
+	}
+	return nil
+}
+
 // finish derives what follows from the records, and checks all of it.
 func (l *loader) finish() (*State, error) {
 	if l.kind == 0 {
@@ -188,7 +214,7 @@ func (l *loader) finish() (*State, error) {
 			if _, rec := s.lookup(memberOf(t.Proc)); rec != nil {
 				generation = s.worlds[t.Proc.World].rec.Generation
 			}
-			op.open[generation]++
+			op.wait(generation, +1)
 			if !t.Accepted {
 				s.pend(op, t)
 			}

@@ -80,10 +80,7 @@ func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 	case rec == nil, rec.Proc.Incarnation < incarnation:
 		return s.unknownOrEnded(m, incarnation, incarnation)
 	case rec.Proc.Incarnation > incarnation:
-		if v := s.unknownOrEnded(m, incarnation, incarnation); v.Kind == musterv1.Verdict_KIND_ENDED {
-			return v // of an earlier world under this name
-		}
-		return &musterv1.Verdict{Proc: m.ref(incarnation), Kind: musterv1.Verdict_KIND_SUPERSEDED}
+		return s.Outlived(r.Proc)
 	}
 	w := s.worlds[m.world]
 	if v := s.renew(w, slot, rec); v != nil {
@@ -93,6 +90,15 @@ func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 		s.actorsFailed(w, slot, rec, r.FailedActors)
 	}
 	return nil
+}
+
+// Outlived is what an incarnation hears whose place a later one holds: that it is superseded, or how its own world has ended.
+func (s *State) Outlived(p *musterv1.ProcRef) *musterv1.Verdict {
+	m := memberOf(p)
+	if v := s.unknownOrEnded(m, p.GetIncarnation(), p.GetIncarnation()); v.Kind == musterv1.Verdict_KIND_ENDED {
+		return v
+	}
+	return &musterv1.Verdict{Proc: m.ref(p.GetIncarnation()), Kind: musterv1.Verdict_KIND_SUPERSEDED}
 }
 
 // renew dates the last report of a member that is alive, and has a verdict for any other.
@@ -124,22 +130,29 @@ func (s *State) unknownOrEnded(m member, number, incarnation uint64) *musterv1.V
 func (s *State) actorsFailed(w *world, slot Slot, rec *musterv1.ProcRecord, failed []*musterv1.FailedActor) {
 	rec = proto.CloneOf(rec)
 	var fresh []*musterv1.FailedActor
+	more := false
 	for _, f := range failed {
 		i, found := slices.BinarySearchFunc(rec.FailedActors, f, compareActors)
 		if found {
 			continue
 		}
-		fresh = append(fresh, f)
-		rec.FailedActorCount++
-		if len(rec.FailedActors) < maxFailedActors {
-			rec.FailedActors = slices.Insert(rec.FailedActors, i, f)
+		if len(rec.FailedActors) == maxFailedActors {
+			more = rec.FailedActorCount == maxFailedActors
+			rec.FailedActorCount = maxFailedActors + 1 // and more: which ones is not known any more
+			continue
 		}
+		fresh = append(fresh, f)
+		rec.FailedActors = slices.Insert(rec.FailedActors, i, f)
+		rec.FailedActorCount++
 	}
-	if len(fresh) == 0 {
+	if len(fresh) == 0 && !more {
 		return
 	}
 	m := memberOf(rec.Proc)
 	s.replaceMember(w, slot, rec)
+	if len(fresh) == 0 {
+		return
+	}
 	text := fmt.Sprintf("actor %s[%d] failed: %s", fresh[0].Actor, fresh[0].Pid, fresh[0].Cause)
 	s.emitMember(w, musterv1.Event_KIND_ACTOR_FAILED, m, clip(text))
 	s.settle(w, fmt.Sprintf("rank %d: %s", m.rank, text))

@@ -14,7 +14,11 @@ import (
 type requestTable struct {
 	byID   map[string]*musterv1.RequestRecord
 	oldest []*musterv1.RequestRecord // in order of their numbers
+	bytes  int                       // of the outcomes
 }
+
+// maxRequestBytes bounds the answers kept, since one may be as large as a record.
+const maxRequestBytes = 64 << 20
 
 func newRequestTable() requestTable {
 	return requestTable{byID: map[string]*musterv1.RequestRecord{}}
@@ -23,6 +27,7 @@ func newRequestTable() requestTable {
 func (t *requestTable) add(r *musterv1.RequestRecord) {
 	t.byID[string(r.Id)] = r
 	t.oldest = append(t.oldest, r)
+	t.bytes += len(r.Outcome)
 }
 
 // forgetRequests drops those older than the window and remembers the greatest number dropped.
@@ -31,6 +36,8 @@ func (s *State) forgetRequests() {
 	n := 0
 	for n < len(t.oldest) && t.oldest[n].ClockNs+settings.GetRequestWindowNs() < s.core.ClockNs {
 		delete(t.byID, string(t.oldest[n].Id))
+		t.bytes -= len(t.oldest[n].Outcome)
+		s.entry.digest.dropped("request", t.oldest[n])
 		s.core.LastRequestDropped = max(s.core.LastRequestDropped, t.oldest[n].Number)
 		n++
 	}
@@ -51,7 +58,7 @@ func (s *State) once(meta *musterv1.RequestMeta, body proto.Message, apply func(
 			"the request was first sent before the oldest one still remembered: it may have been applied already; "+
 				"if you know it was not, send it again with issued = %d", number)
 	}
-	if uint32(len(s.requests.byID)) >= s.core.Settings.GetRequestTableSize() {
+	if uint32(len(s.requests.byID)) >= s.core.Settings.GetRequestTableSize() || s.requests.bytes > maxRequestBytes {
 		return refuse(musterv1.Reason_REASON_FULL,
 			"the request table is full with %d requests of the last %v: slow down and send it again", len(s.requests.byID),
 			nanoseconds(s.core.Settings.GetRequestWindowNs()))

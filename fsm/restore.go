@@ -29,12 +29,15 @@ type staged struct {
 func (s *State) applyWhileStaged(c *musterv1.Command) (out *musterv1.Outcome, handled bool) {
 	switch c.Body.(type) {
 	case *musterv1.Command_Tick, *musterv1.Command_Report, *musterv1.Command_Hello, *musterv1.Command_Confirm,
-		*musterv1.Command_NodeStart, *musterv1.Command_RestoreBegin, *musterv1.Command_RestoreChunk,
+		*musterv1.Command_RestoreBegin, *musterv1.Command_RestoreChunk,
 		*musterv1.Command_RestoreCommit, *musterv1.Command_RestoreAbort:
 		return nil, false
 	case *musterv1.Command_Expire, *musterv1.Command_Due:
 		return &musterv1.Outcome{}, true
+	case *musterv1.Command_NodeStart, *musterv1.Command_StopResult:
+		return refuse(musterv1.Reason_REASON_RESTORING, "a restore is under way: say it again in a moment"), true
 	default:
+		s.draw() // a client's request
 		return refuse(musterv1.Reason_REASON_RESTORING, "a restore is under way: ask again in a moment"), true
 	}
 }
@@ -86,6 +89,7 @@ func (s *State) applyRestoreChunk(c *musterv1.RestoreChunk) *musterv1.Outcome {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "piece %d of the restore came behind piece %d: begin again", c.GetSeq(), t.seq)
 	}
 	t.seq, t.lastNs = c.GetSeq(), s.core.ClockNs
+	s.entry.digest.message(c)
 	for _, body := range c.GetRecords() {
 		if err := t.loading.add(body); err != nil {
 			s.staged = nil
@@ -125,7 +129,8 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 	if err != nil {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "%v", err)
 	}
-	if file.core.Epoch == 0 || file.core.Epoch != t.begin.Header.GetEpoch() || file.core.Number != t.begin.Header.GetNumber() {
+	if h := t.begin.Header; file.core.Epoch == 0 || file.core.Epoch != h.GetEpoch() || file.core.Number != h.GetNumber() ||
+		file.core.ClusterId != h.GetClusterId() || !bytes.Equal(file.digest[:], h.GetDigest()) {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "the file's header is not that of its records")
 	}
 	s.adopt(file, t.begin.UnixMicros)
@@ -151,6 +156,7 @@ func (s *State) adopt(file *State, unixMicros uint64) {
 	core.Generation = max(file.core.Generation, s.core.Generation)
 	core.MachineVersion = max(file.core.MachineVersion, s.core.MachineVersion)
 	core.LastRequestDropped = core.Epoch
+	core.RestoreEpoch = core.Epoch
 	core.LastWorldDropped = max(file.core.LastWorldDropped, s.core.LastWorldDropped)
 	core.GraceUntilNs = core.ClockNs + core.Settings.GetGraceNs()
 	core.BareTermStarts = 0

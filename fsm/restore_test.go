@@ -1,11 +1,14 @@
 package fsm_test
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"muster/fsm"
 	"muster/fsm/fsmtest"
@@ -138,6 +141,12 @@ func TestRestore_Refused(t *testing.T) {
 			r.header.ClusterId = "another"
 			return r.begin("a", false)
 		},
+		"a header of another cluster's records": func(r *restoring) *musterv1.Outcome {
+			r.header.ClusterId = "another"
+			r.begin("a", true)
+			r.chunk("a", 1, r.records)
+			return r.commit("a")
+		},
 		"a header that is not the records'": func(r *restoring) *musterv1.Outcome {
 			r.header.Number++
 			r.begin("a", false)
@@ -160,6 +169,18 @@ func TestRestore_Refused(t *testing.T) {
 func TestRestore_Adopt(t *testing.T) {
 	r := newRestoring(t)
 	r.header.ClusterId = "another"
+	core := &musterv1.Record{}
+	require.NoError(t, proto.Unmarshal(r.records[0], core))
+	core.GetCore().ClusterId = "another"
+	var err error
+	r.records[0], err = proto.MarshalOptions{Deterministic: true}.Marshal(core)
+	require.NoError(t, err)
+	sum := sha256.New()
+	for _, body := range r.records {
+		sum.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(body))))
+		sum.Write(body)
+	}
+	r.trailer.Sum = sum.Sum(nil)
 	require.Nil(t, r.begin("a", true).Body)
 	require.Nil(t, r.chunk("a", 1, r.records).Body)
 	require.NotNil(t, r.commit("a").GetRestore())
@@ -190,4 +211,33 @@ func collect(s *fsm.State, now int64) []fsm.Timer {
 		}
 	}
 	return out
+}
+
+// TestRestore_WhatStandsBehindItIsDropped: commands that were sealed in the entry of a restore, behind it, were meant for the state before.
+func TestRestore_WhatStandsBehindItIsDropped(t *testing.T) {
+	r := newRestoring(t)
+	r.begin("a", false)
+	r.chunk("a", 1, r.records)
+	out := r.Apply(
+		&musterv1.Command{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{RestoreId: []byte("a"), Trailer: r.trailer}}},
+		&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{World: "ghost", Role: musterv1.Role_ROLE_WORKER, Issued: 1 << 62}}},
+	)
+	require.NotNil(t, out[0].GetRestore())
+	require.Equal(t, musterv1.Reason_REASON_DROPPED, out[1].GetRefusal().GetReason())
+	require.Equal(t, 1, r.procs())
+}
+
+// TestRestore_JoinFromBeforeIsStale: a delayed copy of a join that was issued before the restore does not act behind it.
+func TestRestore_JoinFromBeforeIsStale(t *testing.T) {
+	r := newRestoring(t)
+	before := r.State.Number()
+	r.begin("a", false)
+	r.chunk("a", 1, r.records)
+	require.NotNil(t, r.commit("a").GetRestore())
+	r.Start(nil)
+	for _, mode := range []musterv1.Mode{musterv1.Mode_MODE_MANAGED_BY_SYSTEM, musterv1.Mode_MODE_DETACHED} {
+		late := &musterv1.JoinRequest{World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: 2, Mode: mode, Nonce: make([]byte, 16), Issued: before}
+		out := r.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: late}})
+		require.Equal(t, musterv1.Reason_REASON_STALE, out[0].GetRefusal().GetReason())
+	}
 }

@@ -62,6 +62,11 @@ func resolve(asked, settings *musterv1.Timeouts) *musterv1.Timeouts {
 // undeliverable before the silent addressee would be called expired.
 func ValidateTimeouts(t *musterv1.Timeouts, graceNs int64) error {
 	d := func(ns int64) time.Duration { return time.Duration(ns) }
+	for _, ns := range []int64{t.ReportIntervalNs, t.LeaseNs, t.StartNs, t.EvictionNs, t.DeliveryNs, t.ProcTimeoutNs, graceNs} {
+		if ns > maxTimeout { // first, or the sums below overflow
+			return fmt.Errorf("timeout %v: at most %v", d(ns), d(maxTimeout))
+		}
+	}
 	switch {
 	case t.ReportIntervalNs <= 0:
 		return fmt.Errorf("report interval %v: must be positive", d(t.ReportIntervalNs))
@@ -81,16 +86,14 @@ func ValidateTimeouts(t *musterv1.Timeouts, graceNs int64) error {
 	case t.LeaseNs < int64(DiskFence+time.Second):
 		return fmt.Errorf("lease %v is shorter than the disk fence of %v and a second", d(t.LeaseNs), DiskFence)
 	}
-	for _, ns := range []int64{t.LeaseNs, t.StartNs, t.EvictionNs, t.DeliveryNs, t.ProcTimeoutNs} {
-		if ns > maxTimeout {
-			return fmt.Errorf("timeout %v: at most %v", d(ns), d(maxTimeout))
-		}
-	}
 	return nil
 }
 
 // maxTimeout keeps sums of clocks and timeouts far from overflow.
 const maxTimeout = int64(10 * 365 * 24 * time.Hour)
+
+// maxTable bounds the sizes of tables and rings.
+const maxTable = 1 << 20
 
 // ValidateSettings tells what is wrong with settings that an operator gave.
 func ValidateSettings(s *musterv1.Settings) error {
@@ -104,14 +107,14 @@ func ValidateSettings(s *musterv1.Settings) error {
 			time.Duration(s.OrphanNs), time.Duration(t.LeaseNs))
 	case s.StopMarginNs < 0 || s.StopMarginNs > maxTimeout:
 		return fmt.Errorf("stop margin %v: must be 0 to %v", time.Duration(s.StopMarginNs), time.Duration(maxTimeout))
-	case s.RequestWindowNs <= 0 || s.RequestTableSize == 0:
-		return fmt.Errorf("request window %v and table size %d: must be positive", time.Duration(s.RequestWindowNs), s.RequestTableSize)
+	case s.RequestWindowNs <= 0 || s.RequestWindowNs > maxTimeout || s.RequestTableSize == 0 || s.RequestTableSize > maxTable:
+		return fmt.Errorf("request window %v and table size %d: must be positive, the size at most %d", time.Duration(s.RequestWindowNs), s.RequestTableSize, maxTable)
 	case s.RetentionNs < 0 || s.RetentionNs > maxTimeout:
 		return fmt.Errorf("retention %v: must be 0 to %v", time.Duration(s.RetentionNs), time.Duration(maxTimeout))
 	case s.BrakePercent == 0 || s.BrakePercent > 100:
 		return fmt.Errorf("brake share %d %%: must be 1 to 100", s.BrakePercent)
-	case s.Events == 0 || s.WorldEvents == 0:
-		return fmt.Errorf("events %d and per world %d: must be positive", s.Events, s.WorldEvents)
+	case s.Events == 0 || s.WorldEvents == 0 || s.Events > maxTable || s.WorldEvents > maxTable || s.EndedWorlds > maxTable:
+		return fmt.Errorf("events %d, per world %d, and ended worlds %d: must be positive, and at most %d", s.Events, s.WorldEvents, s.EndedWorlds, maxTable)
 	}
 	return nil
 }

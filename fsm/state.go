@@ -9,6 +9,9 @@ import (
 // MachineVersion is the newest set of rules that this binary knows.
 const MachineVersion = 1
 
+// firstMachineVersion is what every cluster begins with.
+const firstMachineVersion = 1
+
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.
 type Slot uint32
 
@@ -63,18 +66,14 @@ type stop struct {
 	targets []*musterv1.StopTarget
 	index   map[member]int
 	open    map[uint64]int // targets not done, by generation; Detached members under 0
+	left    int            // targets not done, all
 }
 
 func newStop() *stop { return &stop{index: map[member]int{}, open: map[uint64]int{}} }
 
-// answered tells whether every target is done.
-func (op *stop) answered() bool {
-	for _, n := range sorted(op.open) {
-		if n > 0 {
-			return false
-		}
-	}
-	return true
+func (op *stop) wait(generation uint64, by int) {
+	op.open[generation] += by
+	op.left += by
 }
 
 // State is the replicated state. Create it with New; an empty one waits for its first TermStart. Not safe for concurrent use.
@@ -106,10 +105,10 @@ type State struct {
 
 // entryContext is what holds while one entry is applied.
 type entryContext struct {
-	index   uint64
 	wallMs  int64
 	stampNs int64
 	effects Effects
+	broken  []string
 	digest  digester
 }
 

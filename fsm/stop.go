@@ -155,7 +155,7 @@ func (s *State) addTarget(op *stop, generation uint64, p *musterv1.ProcRef) {
 	op.index[memberOf(p)] = len(op.targets)
 	op.targets = append(op.targets, nil)
 	s.putStopTarget(op, len(op.targets)-1, t)
-	op.open[generation]++
+	op.wait(generation, +1)
 	s.pend(op, t)
 }
 
@@ -219,9 +219,9 @@ func (s *State) targetDone(w *world, p *musterv1.ProcRef, outcome string) {
 	t.Done, t.Outcome = true, outcome
 	s.putStopTarget(op, i, t)
 	if w == nil {
-		op.open[0]--
+		op.wait(0, -1)
 	} else {
-		op.open[w.rec.Generation]--
+		op.wait(w.rec.Generation, -1)
 		s.endIfStopped(op, w)
 	}
 	s.finishStop(op)
@@ -246,6 +246,7 @@ func (s *State) stopOver(op *stop) {
 		s.putStopTarget(op, i, t)
 	}
 	clear(op.open)
+	op.left = 0
 	for _, generation := range op.rec.Generations {
 		if w := s.byGeneration[generation]; w != nil && w.rec.Stop == op.rec.Operation {
 			s.endWorld(w, w.rec.End.Status, w.rec.End.Reason)
@@ -256,7 +257,8 @@ func (s *State) stopOver(op *stop) {
 
 // finishStop closes the operation when its targets are done and its worlds have ended, and with the last world the system.
 func (s *State) finishStop(op *stop) {
-	if !op.rec.Done && op.answered() {
+	finished := !op.rec.Done && op.left == 0
+	if finished {
 		rec := proto.CloneOf(op.rec)
 		rec.Done, rec.DoneNs = true, s.core.ClockNs
 		s.putStop(op, rec)
@@ -269,19 +271,22 @@ func (s *State) finishStop(op *stop) {
 		}
 		s.setPhase(musterv1.Phase_PHASE_STOPPED, "everything has ended")
 	}
-	s.forgetStops()
+	if finished {
+		s.forgetStops()
+	}
 }
 
 // forgetStops drops finished operations whose worlds are forgotten.
 func (s *State) forgetStops() {
+	kept := make(map[uint64]bool, len(s.ended))
+	for _, rec := range s.ended {
+		kept[rec.Generation] = true
+	}
 	for operation, op := range sorted(s.stops) {
 		if !op.rec.Done || operation == s.core.SystemStop {
 			continue
 		}
-		known := slices.ContainsFunc(op.rec.Generations, func(g uint64) bool {
-			return slices.ContainsFunc(s.ended, func(rec *musterv1.WorldRecord) bool { return rec.Generation == g })
-		})
-		if !known {
+		if !slices.ContainsFunc(op.rec.Generations, func(g uint64) bool { return kept[g] }) {
 			s.entry.digest.dropped("stop", op.rec)
 			delete(s.stops, operation)
 		}

@@ -23,8 +23,8 @@ func wanted(spec *musterv1.WorldSpec) (n uint32, definite bool) {
 	return n, true
 }
 
-// maxWorlds bounds the living worlds.
-const maxWorlds = 1 << 16
+// maxWorlds bounds the living worlds; a stop of all of them must fit in a record.
+const maxWorlds = 1 << 15
 
 func (s *State) mayCreate() *musterv1.Outcome {
 	if len(s.worlds) < maxWorlds {

@@ -56,7 +56,7 @@ func (t *Term) sealOne(s Sealer) bool {
 		e.Commands = append(e.Commands, p.command)
 	}
 	f := &flight{term: t, group: group}
-	f.settle = s.Seal(e, max(0, maxEntry-size))
+	f.settle = s.Seal(e, max(maxEntry-maxGroup, maxEntry-size))
 	f.added = len(e.Commands) - len(group)
 	if len(e.Commands) == 0 {
 		t.built(nil)
@@ -83,7 +83,7 @@ func (t *Term) gather() (group []*proposal, size int, ok bool) {
 		return nil, 0, false
 	}
 	n := 0
-	for n < len(t.waiting) && (n == 0 || size+t.waiting[n].size <= maxEntry) {
+	for n < len(t.waiting) && (n == 0 || size+t.waiting[n].size <= maxGroup) {
 		size += t.waiting[n].size
 		n++
 	}

@@ -15,6 +15,8 @@ import (
 const (
 	// maxEntry bounds the marshalled commands of a group, in bytes; a larger single command travels alone.
 	maxEntry = 256 << 10
+	// maxGroup is the requests' share of it. The rest is the Sealer's, however many requests wait.
+	maxGroup = maxEntry * 3 / 4
 	// maxCommand bounds a single command. Entries above 512 KiB delay everything behind them.
 	maxCommand = 512 << 10
 	// maxInFlight bounds the entries handed to Raft and not yet applied. While they travel the next group fills.

@@ -2,6 +2,8 @@ package system
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -33,6 +35,12 @@ type place struct {
 	role  musterv1.Role
 }
 
+// ErrTooMuch says that a session has more reports waiting than it may; it ends, and what was not acknowledged is said again in the next.
+var ErrTooMuch = errors.New("too many reports wait")
+
+// maxOdd bounds the bytes of reports with more to say than "alive" that one session may have waiting.
+const maxOdd = 1 << 20
+
 // collector gathers reports of all sessions until the next entry. It keeps at most one unsealed report per session: a newer one
 // replaces it, failures are merged, so that liveness is never refused for lack of room.
 type collector struct {
@@ -41,7 +49,8 @@ type collector struct {
 	gather time.Duration
 
 	mu      sync.Mutex
-	waiting []*Reporter
+	waiting []*Reporter // in order of their tickets
+	tickets uint64
 	ranks   int
 	timer   *time.Timer
 }
@@ -53,25 +62,47 @@ func newCollector(s State, poke func()) *collector {
 // Reporter is one session's place in the collector. Report is called by the session's reader only.
 type Reporter struct {
 	c        *collector
-	members  map[place]map[uint32]uint64 // rank → incarnation
+	members  map[place]roster
+	size     int // members
 	acked    func(seq uint64)
 	verdicts func([]*musterv1.Verdict)
 
 	// Guarded by c.mu.
-	queued bool
-	seq    uint64
-	alive  map[place][]byte
-	odd    []*musterv1.ProcReport
+	queued   bool
+	ticket   uint64
+	seq      uint64
+	alive    map[place][]byte
+	odd      []*musterv1.ProcReport
+	oddBytes int
+}
+
+// roster is the members of one place that a session speaks for, ranks ascending.
+type roster struct {
+	ranks        []uint32
+	incarnations []uint64
+}
+
+func (r roster) incarnation(rank uint32) (uint64, bool) {
+	i, ok := slices.BinarySearch(r.ranks, rank)
+	if !ok {
+		return 0, false
+	}
+	return r.incarnations[i], true
 }
 
 func (c *collector) reporter(members []*musterv1.HelloMember, acked func(uint64), verdicts func([]*musterv1.Verdict)) *Reporter {
-	r := &Reporter{c: c, members: map[place]map[uint32]uint64{}, acked: acked, verdicts: verdicts, alive: map[place][]byte{}}
-	for _, m := range members {
+	sorted := slices.Clone(members)
+	slices.SortStableFunc(sorted, func(a, b *musterv1.HelloMember) int { return cmp.Compare(a.Proc.GetRank(), b.Proc.GetRank()) })
+	r := &Reporter{c: c, members: map[place]roster{}, size: len(members), acked: acked, verdicts: verdicts, alive: map[place][]byte{}}
+	for _, m := range sorted {
 		p := place{m.Proc.GetWorld(), roleOf(m.Proc.GetRole())}
-		if r.members[p] == nil {
-			r.members[p] = map[uint32]uint64{}
+		list := r.members[p]
+		if n := len(list.ranks); n > 0 && list.ranks[n-1] == m.Proc.GetRank() { // named twice: the later incarnation
+			list.incarnations[n-1] = max(list.incarnations[n-1], m.Proc.GetIncarnation())
+			continue
 		}
-		r.members[p][m.Proc.GetRank()] = m.Proc.GetIncarnation()
+		list.ranks, list.incarnations = append(list.ranks, m.Proc.GetRank()), append(list.incarnations, m.Proc.GetIncarnation())
+		r.members[p] = list
 	}
 	return r
 }
@@ -83,47 +114,74 @@ func roleOf(r musterv1.Role) musterv1.Role {
 	return r
 }
 
-// Report takes a message. Members that the session has not said hello for are ignored: it does not speak for them.
-func (r *Reporter) Report(m *musterv1.SessionReport) {
+// Report takes a message, or refuses it whole with ErrTooMuch. Members that the session has not said hello for are ignored: it does
+// not speak for them.
+func (r *Reporter) Report(m *musterv1.SessionReport) error {
+	odd, oddBytes := r.own(m.GetReports())
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
+	if r.oddBytes+oddBytes > maxOdd {
+		return fmt.Errorf("%w: %d bytes of them, at most %d", ErrTooMuch, r.oddBytes+oddBytes, maxOdd)
+	}
+	r.odd, r.oddBytes = append(r.odd, odd...), r.oddBytes+oddBytes
 	r.seq = max(r.seq, m.GetSeq())
 	for _, runs := range m.GetAlive() {
-		r.alive[place{runs.GetWorld(), roleOf(runs.GetRole())}] = runs.GetRuns()
-	}
-	urgent := false
-	for _, report := range m.GetReports() {
-		p := report.GetProc()
-		if inc, ok := r.members[place{p.GetWorld(), roleOf(p.GetRole())}][p.GetRank()]; !ok || inc != p.GetIncarnation() {
-			continue
-		}
-		urgent = urgent || len(report.FailedActors) > 0
-		if len(r.odd) < maxOdd {
-			r.odd = append(r.odd, report)
+		if p := (place{runs.GetWorld(), roleOf(runs.GetRole())}); len(r.members[p].ranks) > 0 {
+			r.alive[p] = runs.GetRuns()
 		}
 	}
 	if !r.queued {
-		r.queued = true
-		r.c.waiting = append(r.c.waiting, r)
-		for _, ranks := range r.members {
-			r.c.ranks += len(ranks)
-		}
+		r.c.enqueue(r)
 	}
 	switch {
-	case urgent || r.c.ranks >= fullBatch:
+	case len(odd) > 0 || r.c.ranks >= fullBatch:
 		r.c.poke()
 	case r.c.timer == nil:
 		r.c.timer = time.AfterFunc(r.c.gather, r.c.poke)
 	}
+	return nil
 }
 
-// maxOdd bounds the reports with more to say that one session may have waiting; the client sends what is not acknowledged again.
-const maxOdd = 1024
+// own are the reports of members that the session speaks for.
+func (r *Reporter) own(reports []*musterv1.ProcReport) (own []*musterv1.ProcReport, bytes int) {
+	for _, report := range reports {
+		p := report.GetProc()
+		incarnation, ok := r.members[place{p.GetWorld(), roleOf(p.GetRole())}].incarnation(p.GetRank())
+		if ok && incarnation == p.GetIncarnation() {
+			own = append(own, report)
+			bytes += proto.Size(report) + 4
+		}
+	}
+	return own, bytes
+}
 
-func (c *collector) empty() bool {
+// enqueue is called with mu held.
+func (c *collector) enqueue(r *Reporter) {
+	c.tickets++
+	r.queued, r.ticket = true, c.tickets
+	c.waiting = append(c.waiting, r)
+	c.ranks += r.size
+}
+
+// mark stands behind every report received so far.
+func (c *collector) mark() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.waiting) == 0
+	return c.tickets
+}
+
+// crowded tells whether reports wait that were not taken with the last batch and have nobody to wait for.
+func (c *collector) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting) > 0 && c.timer == nil
+}
+
+// sealed tells whether every report received before a mark has been taken.
+func (c *collector) sealed(mark uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting) == 0 || c.waiting[0].ticket > mark
 }
 
 // batch is what goes into one entry, and who waits for it.
@@ -132,6 +190,15 @@ type batch struct {
 	waiting  []waiting
 	alive    map[place]map[uint32]speaker
 	explicit map[identity]*Reporter // reports by name, for their verdicts
+	known    []known                // verdicts that need no log entry
+}
+
+// maxExplicit bounds the reports by name that a batch makes of packed ones.
+const maxExplicit = 1000
+
+type known struct {
+	r *Reporter
+	v *musterv1.Verdict
 }
 
 type waiting struct {
@@ -155,61 +222,88 @@ func identityOf(p *musterv1.ProcRef) identity {
 	return identity{place{p.GetWorld(), roleOf(p.GetRole())}, p.GetRank(), p.GetIncarnation()}
 }
 
-// take gathers what waits, about room bytes at most, session by session.
+// part is what is taken of one reporter.
+type part struct {
+	r     *Reporter
+	alive map[place][]byte
+	odd   []*musterv1.ProcReport
+}
+
+// take gathers what waits, about room bytes at most, session by session. Who has more odd reports than fit keeps the rest, and is
+// acknowledged with those.
 func (c *collector) take(room int) *batch {
+	b := &batch{report: &musterv1.ReportBatch{}, alive: map[place]map[uint32]speaker{}, explicit: map[identity]*Reporter{}}
+	var parts []part
 	c.mu.Lock()
-	if len(c.waiting) == 0 {
-		c.mu.Unlock()
-		return nil
-	}
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	b := &batch{report: &musterv1.ReportBatch{}, alive: map[place]map[uint32]speaker{}, explicit: map[identity]*Reporter{}}
-	n := 0
-	for n < len(c.waiting) && room > 0 {
-		room -= b.add(c.waiting[n])
-		n++
-	}
-	c.waiting = slices.Clone(c.waiting[n:])
-	c.ranks = 0
-	for _, r := range c.waiting {
-		for _, ranks := range r.members {
-			c.ranks += len(ranks)
+	for len(c.waiting) > 0 && room > 0 {
+		r := c.waiting[0]
+		p, size, whole := r.part(room)
+		parts = append(parts, p)
+		room -= size
+		if !whole {
+			break
 		}
+		b.waiting = append(b.waiting, waiting{r, r.seq})
+		r.queued = false
+		c.ranks -= r.size
+		c.waiting = c.waiting[1:]
+	}
+	if len(c.waiting) == 0 {
+		c.waiting = nil
 	}
 	c.mu.Unlock()
-	if n == 0 {
+	if len(parts) == 0 {
 		return nil
+	}
+	for _, p := range parts {
+		b.add(p)
 	}
 	c.state.Read(b.pack)
 	return b
 }
 
-// add takes a reporter's part over and returns about how many bytes it makes. Called with c.mu held.
-func (b *batch) add(r *Reporter) int {
-	size := 0
-	for p, runs := range r.alive {
-		members := r.members[p]
-		if b.alive[p] == nil {
-			b.alive[p] = map[uint32]speaker{}
-			size += len(p.world) + 16
+// part takes over what fits. Called with c.mu held.
+func (r *Reporter) part(room int) (p part, size int, whole bool) {
+	p = part{r: r, alive: r.alive}
+	for place, runs := range r.alive {
+		size += len(place.world) + len(runs) + 16
+	}
+	r.alive = map[place][]byte{}
+	n := 0
+	for n < len(r.odd) && (size < room || n == 0) {
+		bytes := proto.Size(r.odd[n]) + 4
+		size += bytes
+		r.oddBytes -= bytes
+		n++
+	}
+	p.odd, r.odd = r.odd[:n:n], r.odd[n:]
+	return p, size, len(r.odd) == 0
+}
+
+// add walks the runs against the members that the session speaks for; it costs their number and the length of the runs, whatever
+// ranks they name.
+func (b *batch) add(p part) {
+	for at, runs := range p.alive {
+		if b.alive[at] == nil {
+			b.alive[at] = map[uint32]speaker{}
 		}
-		for rank := range id.Ranks(runs) {
-			if incarnation, ok := members[rank]; ok {
-				b.addAlive(p, rank, speaker{r, incarnation})
-				size += 3
+		members, i := p.r.members[at], 0
+		for from, to := range id.Intervals(runs) {
+			for i < len(members.ranks) && members.ranks[i] < from {
+				i++
+			}
+			for ; i < len(members.ranks) && members.ranks[i] < to; i++ {
+				b.addAlive(at, members.ranks[i], speaker{p.r, members.incarnations[i]})
 			}
 		}
 	}
-	for _, report := range r.odd {
-		size += proto.Size(report) + 4
-		b.addExplicit(report, r)
+	for _, report := range p.odd {
+		b.addExplicit(report, p.r)
 	}
-	b.waiting = append(b.waiting, waiting{r, r.seq})
-	r.queued, r.alive, r.odd = false, map[place][]byte{}, nil
-	return size
 }
 
 // addAlive keeps the greatest incarnation of a rank for the packed group. An older one that another session still speaks for
@@ -245,13 +339,15 @@ func (b *batch) pack(s *fsm.State) {
 		var present []uint32
 		for rank, speaks := range b.alive[p] {
 			ref := speaks.ref(p, rank)
-			switch {
+			switch now := s.Present(ref); {
 			case s.IsDetached(ref): // nothing depends on its being heard
-			case s.Present(ref) == speaks.incarnation:
+			case now == speaks.incarnation:
 				present = append(present, rank)
-			default:
+			case now > speaks.incarnation: // applied already, and for good: the log need not say it again
+				b.known = append(b.known, known{speaks.r, s.Outlived(ref)})
+			case len(b.explicit) < maxExplicit:
 				b.addExplicit(&musterv1.ProcReport{Proc: ref}, speaks.r)
-			}
+			} // else it reports again, and is not acknowledged as a member that it is not
 		}
 		if len(present) > 0 {
 			slices.Sort(present)
@@ -265,6 +361,9 @@ func (b *batch) pack(s *fsm.State) {
 // settle acknowledges what is committed and passes verdicts on, each to the session that reported.
 func (b *batch) settle(out *musterv1.Outcome) {
 	byReporter := map[*Reporter][]*musterv1.Verdict{}
+	for _, k := range b.known {
+		byReporter[k.r] = append(byReporter[k.r], k.v)
+	}
 	for _, v := range out.GetVerdicts().GetVerdicts() {
 		r := b.explicit[identityOf(v.Proc)]
 		if r == nil {
@@ -276,10 +375,10 @@ func (b *batch) settle(out *musterv1.Outcome) {
 		}
 		byReporter[r] = append(byReporter[r], v)
 	}
+	for r, verdicts := range byReporter {
+		r.verdicts(verdicts)
+	}
 	for _, w := range b.waiting {
-		if verdicts := byReporter[w.r]; len(verdicts) > 0 {
-			w.r.verdicts(verdicts)
-		}
 		if w.seq > 0 {
 			w.r.acked(w.seq)
 		}

@@ -41,7 +41,7 @@ func (w *detachedWatch) look(l *leadership) []*musterv1.ProcRef {
 			from = now
 		}
 		since[key] = from
-		if now-from > int64(detachedPatience) {
+		if now-from > int64(detachedPatience) && len(gone) < maxJudged {
 			gone = append(gone, p)
 		}
 	}

@@ -22,6 +22,8 @@ type fakeTerm struct {
 	auto   bool
 	pokes  int
 
+	duringRead func()
+
 	mu      sync.Mutex
 	machine *fsmtest.Machine
 	sealer  Sealer
@@ -44,6 +46,9 @@ func (f *fakeTerm) Begin(s Sealer)                    { f.sealer = s }
 func (f *fakeTerm) OldestInFlight() (time.Time, bool) { return time.Time{}, false }
 func (f *fakeTerm) ReadBarrier(context.Context) error { return nil }
 func (f *fakeTerm) Read(read func(*fsm.State)) {
+	if f.duringRead != nil {
+		f.duringRead()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	read(f.machine.State)

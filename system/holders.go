@@ -29,6 +29,23 @@ func (g *goneHolders) ended(members []*musterv1.HelloMember) {
 	}
 }
 
+func (g *goneHolders) full() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.gone) >= maxGone
+}
+
+// sweep forgets those who hold nothing any more.
+func (g *goneHolders) sweep(s *fsm.State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for m := range g.gone {
+		if s.Present(&musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank}) != m.incarnation {
+			delete(g.gone, m)
+		}
+	}
+}
+
 func (g *goneHolders) back(members []*musterv1.HelloMember) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -2,10 +2,12 @@ package system
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
@@ -37,7 +39,7 @@ type leadership struct {
 	gone      *goneHolders
 
 	mu           sync.Mutex
-	observations []*musterv1.Command // to be sealed behind every report received so far
+	observations []observation
 	lastSeal     time.Time
 	tickDue      bool
 }
@@ -109,7 +111,7 @@ func (l *leadership) watch(ctx context.Context) {
 		for l.observe() == health.MaxRound && ctx.Err() == nil {
 		}
 		if gone := detached.look(l); len(gone) > 0 {
-			l.propose(&musterv1.Expire{}, &musterv1.Due{Detached: gone})
+			l.propose(judgement(&musterv1.Expire{}, &musterv1.Due{Detached: gone}))
 		}
 		l.tick()
 	}
@@ -122,35 +124,47 @@ func (l *leadership) observe() int {
 	if len(due) == 0 {
 		return 0
 	}
-	var expire *musterv1.Expire
-	var other *musterv1.Due
+	var seen []*musterv1.Command
 	l.state.Read(func(s *fsm.State) {
 		passed, back := health.Decide(now, due, s)
 		l.timers.Add(back...)
-		if len(passed) > 0 && !s.Restoring() {
-			expire, other = s.Observe(passed)
+		if s.Restoring() {
+			return
+		}
+		for some := range slices.Chunk(passed, maxJudged) {
+			expire, due := s.Observe(some)
+			seen = append(seen, judgement(expire, due)...)
 		}
 	})
-	if expire != nil {
-		l.propose(expire, other)
-	}
+	l.propose(seen)
 	return len(due)
 }
 
-// propose queues observations; Seal puts them behind every report that was received before.
-func (l *leadership) propose(expire *musterv1.Expire, due *musterv1.Due) {
-	var commands []*musterv1.Command
+// maxJudged bounds what one observation names: with the longest names it stays below 32 KiB, and an entry has room for it.
+const maxJudged = 100
+
+// judgement is the commands of an observation.
+func judgement(expire *musterv1.Expire, due *musterv1.Due) []*musterv1.Command {
+	var out []*musterv1.Command
 	if len(expire.Procs) > 0 {
-		commands = append(commands, &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
+		out = append(out, &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
 	}
-	if len(due.Starts)+len(due.Evictions)+len(due.Stops)+len(due.Ended)+len(due.Detached) > 0 {
-		commands = append(commands, &musterv1.Command{Body: &musterv1.Command_Due{Due: due}})
+	if proto.Size(due) > 0 {
+		out = append(out, &musterv1.Command{Body: &musterv1.Command_Due{Due: due}})
 	}
-	if len(commands) == 0 {
+	return out
+}
+
+// propose queues observations; Seal puts them behind every report that was received before.
+func (l *leadership) propose(seen []*musterv1.Command) {
+	if len(seen) == 0 {
 		return
 	}
+	mark := l.collector.mark()
 	l.mu.Lock()
-	l.observations = append(l.observations, commands...)
+	for _, c := range seen {
+		l.observations = append(l.observations, observation{c, proto.Size(c) + 8, mark})
+	}
 	l.mu.Unlock()
 	l.term.Poke()
 }

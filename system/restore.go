@@ -3,7 +3,6 @@ package system
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -35,9 +34,7 @@ func (s *System) Restore(ctx context.Context, meta *musterv1.RequestMeta, adopt 
 		return out, err
 	}
 	if out, err := s.stage(ctx, rid, f); err != nil || out.GetBody() != nil {
-		if errors.Is(err, fsm.ErrStateFile) || ctx.Err() != nil {
-			s.abort(rid)
-		}
+		s.abort(rid) // or everything else would be refused until the state gives it up by itself
 		return out, err
 	}
 	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{

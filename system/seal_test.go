@@ -1,12 +1,15 @@
 package system
 
 import (
+	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"muster/fsm"
 	"muster/fsm/id"
@@ -52,7 +55,7 @@ func TestExpire_BehindReceivedReports(t *testing.T) {
 			time.Sleep(25 * time.Millisecond)
 			l.clock.Step()
 		}
-		s.Report(alive(7, 0)) // received,
+		_ = s.Report(alive(7, 0)) // received,
 		require.Equal(t, 2, l.observe(), "both deadlines have come")
 		e, _ := f.seal() // then judged, then sealed
 		require.Len(t, e.Commands, 2)
@@ -81,13 +84,13 @@ func TestSeal_JudgementWaitsForAllReports(t *testing.T) {
 				members, numbers = append(members, f.member(t, i*ranks+r)), append(numbers, i*ranks+r)
 			}
 			s, _, _ := open(t, f, members...)
-			reports = append(reports, func() { s.Report(alive(1, numbers...)) })
+			reports = append(reports, func() { _ = s.Report(alive(1, numbers...)) })
 		}
 		for _, report := range reports {
 			report()
 		}
-		l.propose(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, &musterv1.Due{})
-		const room = 150 // more than a packed report and the judgement need, less than a report might
+		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, &musterv1.Due{}))
+		const room = 36 // one session's report and the judgement fit, three sessions' reports do not
 		for i := range sessions {
 			e := &musterv1.Entry{}
 			l.Seal(e, room)
@@ -108,7 +111,7 @@ func TestCollector_NewerReplacesOlder(t *testing.T) {
 		f.lead()
 		s, acked, told := open(t, f, f.member(t, 0))
 		for seq := uint64(1); seq <= 5; seq++ {
-			s.Report(alive(seq, 0))
+			_ = s.Report(alive(seq, 0))
 		}
 		e, _ := f.seal()
 		require.Len(t, e.Commands, 1)
@@ -127,7 +130,7 @@ func TestCollector_MergesSessionsByWorld(t *testing.T) {
 		f.lead()
 		for rank := range uint32(64) {
 			s, _, _ := open(t, f, f.member(t, rank))
-			s.Report(alive(1, rank))
+			_ = s.Report(alive(1, rank))
 		}
 		e, _ := f.seal()
 		groups := e.Commands[0].GetReport().Groups
@@ -149,11 +152,11 @@ func TestCollector_TwoSpeakers(t *testing.T) {
 				fresh := f.member(t, 0)
 				b, acked, toldFresh := open(t, f, fresh)
 				if oldFirst {
-					a.Report(alive(1, 0))
-					b.Report(alive(1, 0))
+					_ = a.Report(alive(1, 0))
+					_ = b.Report(alive(1, 0))
 				} else {
-					b.Report(alive(1, 0))
-					a.Report(alive(1, 0))
+					_ = b.Report(alive(1, 0))
+					_ = a.Report(alive(1, 0))
 				}
 				f.seal()
 				require.Equal(t, uint64(1), *acked)
@@ -173,8 +176,8 @@ func TestCollector_SpeaksForNobodyElse(t *testing.T) {
 		f.lead()
 		mine, other := f.member(t, 0), f.member(t, 1)
 		s, _, _ := open(t, f, mine)
-		s.Report(alive(1, 0, 1))
-		s.Report(&musterv1.SessionReport{Seq: 2, Reports: []*musterv1.ProcReport{{Proc: other}}})
+		_ = s.Report(alive(1, 0, 1))
+		_ = s.Report(&musterv1.SessionReport{Seq: 2, Reports: []*musterv1.ProcReport{{Proc: other}}})
 		e, _ := f.seal()
 		b := e.Commands[0].GetReport()
 		require.Empty(t, b.Reports)
@@ -297,5 +300,107 @@ func TestHello_LargeIsSplit(t *testing.T) {
 		for _, l := range f.machine.Log {
 			require.Less(t, len(l.Entry), 128<<10)
 		}
+	})
+}
+
+// TestSeal_JudgementIsNotStarved: reports that come after the leader looked do not hold its judgement up, however many come.
+func TestSeal_JudgementIsNotStarved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		p := f.member(t, 0)
+		s, _, _ := open(t, f, p)
+		f.duringRead = func() { require.NoError(t, s.Report(alive(1, 0))) } // a report arrives while the entry is made
+		require.NoError(t, s.Report(alive(1, 0)))
+		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{p}}, &musterv1.Due{}))
+		e := &musterv1.Entry{}
+		l.Seal(e, 256<<10)
+		require.Len(t, e.Commands, 2)
+		require.NotNil(t, e.Commands[1].GetExpire())
+	})
+}
+
+// TestObserve_ManyAtOnceFit: a round of expiries of procs with the longest names is cut into parts that an entry has room for.
+func TestObserve_ManyAtOnceFit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		name := strings.Repeat("\U00020000", 63)
+		const n = 1000
+		for rank := range uint32(n) {
+			out, err := f.Propose(f.ctx, &musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+				World: name, Role: musterv1.Role_ROLE_WORKER, Rank: rank, Key: "k", Nonce: []byte(fmt.Sprintf("%16d", rank)), Issued: f.machine.State.Number(),
+			}}})
+			require.NoError(t, err)
+			require.NotNil(t, out.GetJoin())
+		}
+		for l.clock.NowNs() <= fsm.DefaultSettings().Timeouts.LeaseNs+fsm.DefaultSettings().GraceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		l.observe()
+		for range 2 * n / maxJudged {
+			e := &musterv1.Entry{Format: fsm.EntryFormat, RaftTerm: f.machine.Term}
+			l.Seal(e, 64<<10) // what requests leave
+			require.Less(t, proto.Size(e), 80<<10)
+			if len(e.Commands) > 0 {
+				f.machine.Append(e)
+			}
+		}
+		require.Equal(t, uint32(n), f.machine.State.Status().Unhealthy)
+	})
+}
+
+// TestCollector_HostileRuns: a few bytes that name all ranks there can be, of worlds that the session has nothing to do with and of its
+// own, cost what the session's members cost.
+func TestCollector_HostileRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		s, _, _ := open(t, f, f.member(t, 5))
+		everybody := binary.AppendUvarint([]byte{0}, id.MaxProcs)
+		m := &musterv1.SessionReport{Seq: 1}
+		for i := range 1000 {
+			m.Alive = append(m.Alive, &musterv1.RankRuns{World: fmt.Sprint("x", i), Runs: everybody})
+		}
+		m.Alive = append(m.Alive, &musterv1.RankRuns{World: "w", Runs: everybody})
+		for range 100 {
+			require.NoError(t, s.Report(m))
+		}
+		require.Len(t, s.reporter.alive, 1)
+		e, _ := f.seal()
+		require.Equal(t, id.AppendRuns(nil, []uint32{5}), e.Commands[0].GetReport().Groups[0].Ranks.Runs)
+	})
+}
+
+// TestCollector_FailuresAreNeverAckedUnsaid: many reports with more to say are split over entries, each of bounded size, and
+// acknowledged with the last; more than a session may have waiting is refused.
+func TestCollector_FailuresAreNeverAckedUnsaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		var members []*musterv1.ProcRef
+		m := &musterv1.SessionReport{Seq: 9}
+		for rank := range uint32(40) {
+			p := f.member(t, rank)
+			members = append(members, p)
+			r := &musterv1.ProcReport{Proc: p}
+			for a := range 20 {
+				r.FailedActors = append(r.FailedActors, &musterv1.FailedActor{Actor: fmt.Sprint("a", a), Cause: strings.Repeat("x", 1000)})
+			}
+			m.Reports = append(m.Reports, r)
+		}
+		s, acked, _ := open(t, f, members...)
+		require.NoError(t, s.Report(m))
+		require.ErrorIs(t, s.Report(m), ErrTooMuch)
+		said := 0
+		for entries := 0; *acked == 0; entries++ {
+			require.Less(t, entries, 10)
+			e, _ := f.seal()
+			require.Less(t, proto.Size(e), 320<<10)
+			said += len(e.Commands[0].GetReport().Reports)
+		}
+		require.Equal(t, 40, said)
+		require.Equal(t, uint64(9), *acked)
 	})
 }

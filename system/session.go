@@ -84,11 +84,12 @@ func (s *Session) DeliverOrders() {
 	}
 }
 
-// Report takes a message; it never blocks. Before a Hello it does nothing.
-func (s *Session) Report(m *musterv1.SessionReport) {
-	if s.reporter != nil {
-		s.reporter.Report(m)
+// Report takes a message; it never blocks. Before a Hello it does nothing. The error is ErrTooMuch.
+func (s *Session) Report(m *musterv1.SessionReport) error {
+	if s.reporter == nil {
+		return nil
 	}
+	return s.reporter.Report(m)
 }
 
 // Confirm has the acceptance of orders applied.
@@ -102,4 +103,9 @@ func (s *Session) StopResult(ctx context.Context, r *musterv1.StopResult) (*must
 }
 
 // Close tells the term that the session has ended and that nobody speaks for these members any more.
-func (s *Session) Close(silent []*musterv1.HelloMember) { s.l.gone.ended(silent) }
+func (s *Session) Close(silent []*musterv1.HelloMember) {
+	if s.l.gone.full() {
+		s.l.state.Read(s.l.gone.sweep)
+	}
+	s.l.gone.ended(silent)
+}

@@ -42,22 +42,34 @@ func CheckRuns(runs []byte) error {
 	return nil
 }
 
-// Ranks yields the ranks of runs in ascending order; of malformed runs, those before the fault.
-func Ranks(runs []byte) iter.Seq[uint32] {
-	return func(yield func(uint32) bool) {
+// Intervals yields the runs as ranges from, to (exclusive), ascending; of malformed runs, those before the fault. It costs what the
+// runs are long, not what they say.
+func Intervals(runs []byte) iter.Seq2[uint32, uint32] {
+	return func(yield func(from, to uint32) bool) {
 		end := uint64(0)
 		for len(runs) > 0 {
 			gap, n, rest := nextRun(runs)
 			if rest == nil || n == 0 || gap > MaxProcs || n > MaxProcs || end+gap+n > MaxProcs {
 				return
 			}
-			for r := end + gap; r < end+gap+n; r++ {
-				if !yield(uint32(r)) {
-					return
-				}
+			if !yield(uint32(end+gap), uint32(end+gap+n)) {
+				return
 			}
 			end += gap + n
 			runs = rest
+		}
+	}
+}
+
+// Ranks yields the ranks of runs in ascending order; of malformed runs, those before the fault.
+func Ranks(runs []byte) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for from, to := range Intervals(runs) {
+			for r := from; r < to; r++ {
+				if !yield(r) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -60,6 +60,10 @@ func (c *Cluster) RestoreState(ctx context.Context, r io.Reader, adopt bool) (*m
 		// Only the leader serves it, and a pipe can be sent only once: better not to a follower.
 		_, _ = c.client.findLeader(ctx, false)
 	}
+	if c.client.numbers.greatest() == 0 {
+		// Nor can it be sent again with the number that a cluster which has forgotten requests asks for.
+		_, _ = c.Status(ctx, &musterv1.StatusRequest{})
+	}
 	source := &rewinder{r: r}
 	if seeker, ok := r.(io.Seeker); ok {
 		// A pipe is a file too, but one that cannot seek.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -196,8 +195,11 @@ func (v *clusterService) RegisterNode(ctx context.Context, q *musterv1.RegisterN
 			return nil, err
 		}
 	}
-	if n.GetServerId() == "" || !strings.HasPrefix(n.GetServerId(), n.GetName()+"-") {
-		return nil, invalid("node.server_id", "%q is not of node %q", n.GetServerId(), n.GetName())
+	known := slices.ContainsFunc(v.s.cfg.Node.Peers(), func(p *musterv1.NodeStatus) bool {
+		return p.GetName() == n.GetName() && p.GetServerId() == n.GetServerId()
+	})
+	if _, _, leads := v.s.cfg.System.Leading(); leads && !known {
+		return nil, invalid("node.server_id", "%q of node %q is not in the configuration", n.GetServerId(), n.GetName())
 	}
 	out, err := v.s.cfg.System.RegisterNode(ctx, n)
 	return answer(v.s, out, err, func(*musterv1.Outcome) *musterv1.RegisterNodeResponse { return &musterv1.RegisterNodeResponse{} })

@@ -17,6 +17,9 @@ import (
 	"muster/transport/rpcstatus"
 )
 
+// maxAnswer bounds what a leader may answer to a call that was passed on; the SDK takes as much.
+const maxAnswer = 64 << 20
+
 // forwardedKey marks a call that another node has passed on: it is not passed on again.
 const forwardedKey = "muster-forwarded"
 
@@ -100,6 +103,7 @@ func (p *peers) get(address string) (*grpc.ClientConn, error) {
 	c, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(p.dial),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
 			MinConnectTimeout: time.Second,

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -76,15 +77,23 @@ func (h *Hub) Open() int {
 	return len(h.streams)
 }
 
-// Close ends all streams with a redirect and waits for them; later ones are refused.
-func (h *Hub) Close() {
+// Close ends all streams with a redirect and waits for them, until ctx ends; later ones are refused.
+func (h *Hub) Close(ctx context.Context) {
 	h.mu.Lock()
 	h.closed = true
 	for s := range h.streams {
 		s.end()
 	}
 	h.mu.Unlock()
-	h.drained.Wait()
+	drained := make(chan struct{})
+	go func() {
+		h.drained.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	}
 }
 
 func (h *Hub) speaker(p *musterv1.ProcRef) *stream {

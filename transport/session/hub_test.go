@@ -77,7 +77,7 @@ func TestHub_CloseRefusesLaterStreams(t *testing.T) {
 		<-ended
 		h.leave(s)
 	}()
-	h.Close()
+	h.Close(t.Context())
 	require.False(t, h.enter(&stream{hub: h, out: newOutbox()}))
 }
 

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	musterv1 "muster/proto/muster/v1"
@@ -25,6 +24,8 @@ const (
 	proposalTimeout = 10 * time.Second
 	// maxAnswers is how many of those may wait; behind them the reader waits.
 	maxAnswers = 256
+	// sendPatience is what a client is given to read a last message.
+	sendPatience = time.Second
 )
 
 // stream is one member's process on this node.
@@ -62,15 +63,27 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 	return s.serve(ctx)
 }
 
-// serve reads in one goroutine and writes in this one. The reader's Recv ends when serve returns, since gRPC ends the stream then.
+// serve reads, answers and writes in a goroutine each. They end when serve returns: their context ends, and gRPC ends the stream, which
+// frees a Recv or a Send that waits for a client which does neither.
 func (s *stream) serve(ctx context.Context) error {
 	answers := make(chan *musterv1.SessionRequest, maxAnswers)
 	broken := make(chan error, 1)
-	g, ctx := errgroup.WithContext(ctx)
+	written := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() { broken <- s.read(ctx, answers) }()
-	g.Go(func() error { return s.answer(ctx, answers) })
-	g.Go(func() error { return s.write(ctx, broken) })
-	err := g.Wait()
+	go s.answer(ctx, answers)
+	go func() { written <- s.write(ctx, broken) }()
+	var err error
+	select {
+	case err = <-written:
+	case <-ctx.Done():
+		select {
+		case err = <-written:
+		case <-time.After(sendPatience): // the client does not read; ending the stream frees the writer
+			return rpcstatus.New(musterv1.Reason_REASON_NOT_SERVING, "the term or the node ends, and nothing is read here: ask another node")
+		}
+	}
 	if errors.Is(err, errEnded) {
 		return s.redirect()
 	}
@@ -87,7 +100,6 @@ var errEnded = errors.New("the term has ended")
 func (s *stream) write(ctx context.Context, broken <-chan error) error {
 	frame := time.NewTicker(frameInterval)
 	defer frame.Stop()
-	silent := true
 	opened := time.Now()
 	for {
 		select {
@@ -110,18 +122,15 @@ func (s *stream) write(ctx context.Context, broken <-chan error) error {
 				if err := s.grpc.Send(r); err != nil {
 					return err
 				}
-				silent = false
 			}
+			frame.Reset(frameInterval)
 		case <-frame.C:
 			if !s.greeted.Load() && time.Since(opened) > helloTimeout {
 				return invalid("hello", "none was applied within %v: say hello first", helloTimeout)
 			}
-			if silent {
-				if err := s.grpc.Send(&musterv1.SessionResponse{}); err != nil {
-					return err
-				}
+			if err := s.grpc.Send(&musterv1.SessionResponse{}); err != nil {
+				return err
 			}
-			silent = true
 		}
 	}
 }
@@ -145,7 +154,9 @@ func (s *stream) read(ctx context.Context, answers chan<- *musterv1.SessionReque
 			continue
 		case *musterv1.SessionRequest_Report:
 			if s.greeted.Load() {
-				s.session.Report(body.Report)
+				if err := s.session.Report(body.Report); err != nil {
+					return rpcstatus.New(musterv1.Reason_REASON_FULL, "%v: connect again and say it slower", err)
+				}
 				continue
 			}
 		default:
@@ -185,12 +196,12 @@ func (s *stream) hello(ctx context.Context, h *musterv1.Hello) error {
 }
 
 // answer has confirmations and answers to stops applied, in the order they came. What could not be applied is given back.
-func (s *stream) answer(ctx context.Context, answers <-chan *musterv1.SessionRequest) error {
+func (s *stream) answer(ctx context.Context, answers <-chan *musterv1.SessionRequest) {
 	for {
 		var m *musterv1.SessionRequest
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case m = <-answers:
 		}
 		ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
@@ -205,12 +216,22 @@ func (s *stream) answer(ctx context.Context, answers <-chan *musterv1.SessionReq
 		cancel()
 		refusal := out.GetRefusal()
 		if err != nil {
-			refusal = &musterv1.Refusal{Reason: musterv1.Reason_REASON_OUTCOME_UNKNOWN, Message: err.Error()}
+			refusal = &musterv1.Refusal{Reason: reasonOf(err), Message: err.Error()}
 		}
 		if refusal != nil {
 			s.out.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Refused{Refused: refusal}})
 		}
 	}
+}
+
+func reasonOf(err error) musterv1.Reason {
+	switch {
+	case errors.Is(err, system.ErrFull):
+		return musterv1.Reason_REASON_FULL
+	case errors.Is(err, system.ErrNotApplied):
+		return musterv1.Reason_REASON_DROPPED
+	}
+	return musterv1.Reason_REASON_OUTCOME_UNKNOWN
 }
 
 // redirect ends the stream with the leader's address, or, where nobody knows one, with an error.

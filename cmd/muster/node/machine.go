@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 
+	"github.com/hashicorp/go-hclog"
+
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 	"muster/raftnode"
@@ -16,12 +18,16 @@ type machine struct {
 	state    *fsm.State
 	applied  func(fsm.Effects)
 	restored func()
+	log      hclog.Logger
 }
 
 func (m *machine) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outcome, bool, error) {
 	a, err := m.state.Apply(index, term, e)
 	if err != nil {
 		return nil, false, err
+	}
+	for _, what := range a.Broken {
+		m.log.Error("a rule broke; please report it", "what", what, "index", index)
 	}
 	m.applied(a.Effects)
 	if a.Effects.Restored {

@@ -80,7 +80,7 @@ func Start(cfg Config) (*Node, error) {
 	n.hub = session.NewHub(cfg.Name, n.Leader, cfg.Logger.Named("session"))
 	n.system = system.New(reader{n}, n.hub, cfg.Logger.Named("system"))
 	n.hub.Bind(n.system)
-	n.machine = &machine{state: fsm.New(), applied: n.system.Applied, restored: n.restored}
+	n.machine = &machine{state: fsm.New(), applied: n.system.Applied, restored: n.restored, log: cfg.Logger.Named("state")}
 	n.mux = mux.New(cfg.Listener)
 	n.server = server.New(server.Config{System: n.system, Sessions: n.hub, Node: n, Dial: cfg.Dial, Logger: cfg.Logger.Named("server")})
 	n.system.OnLeading(n.server.SetLeading)
@@ -157,8 +157,8 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 		cancel()
 	}
-	n.hub.Close()
 	drain, cancel := context.WithTimeout(ctx, drainTimeout)
+	n.hub.Close(drain)
 	n.server.Stop(drain)
 	cancel()
 	err := n.raft.Close(ctx)

@@ -46,15 +46,15 @@ func (n *Node) Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string) 
 	_, _, leading := n.system.Leading()
 	s := &musterv1.NodeStatus{
 		Name: n.cfg.Name, ServerId: r.ServerID, Address: n.cfg.Advertise, Role: role(r), RaftTerm: r.Term,
-		LastIndex: r.LastIndex, CommitIndex: r.CommitIndex, AppliedIndex: r.AppliedIndex, SnapshotIndex: r.SnapshotIndex,
+		LastIndex: r.LastIndex, CommitIndex: r.CommitIndex, SnapshotIndex: r.SnapshotIndex,
 		LastContactMs: r.LastContact.Milliseconds(), Version: n.cfg.Version, TermPublished: leading, Problem: r.Problem,
 		Sessions: uint32(n.hub.Open()),
 	}
 	var state *musterv1.StateStatus
-	n.raft.Read(func() {
-		digest := n.machine.state.Digest()
-		s.Number, s.Digest = n.machine.state.Number(), hex.EncodeToString(digest[:8])
-		state = n.machine.state.Status()
+	n.Read(func(at StateAt) { // together, since nodes are compared by what they had at the same index
+		digest := at.State.Digest()
+		s.AppliedIndex, s.Number, s.Digest = at.Index, at.State.Number(), hex.EncodeToString(digest[:8])
+		state = at.State.Status()
 	})
 	if state.Settings != nil {
 		s.FlagsDiffer = differences(n.cfg.Settings, state.Settings)
@@ -103,9 +103,13 @@ func (n *Node) Peers() []*musterv1.NodeStatus {
 	if len(n.cfg.Peers) == 0 {
 		return []*musterv1.NodeStatus{{Name: n.cfg.Name, Address: n.cfg.Advertise}}
 	}
+	ids := map[string]string{}
+	for _, s := range n.raft.Status().Servers {
+		ids[s.Name] = s.ID
+	}
 	var out []*musterv1.NodeStatus
 	for _, p := range n.cfg.Peers {
-		out = append(out, &musterv1.NodeStatus{Name: p.Name, Address: p.Address})
+		out = append(out, &musterv1.NodeStatus{Name: p.Name, Address: p.Address, ServerId: ids[p.Name]})
 	}
 	return out
 }

@@ -521,7 +521,11 @@ type CoreRecord struct {
 	// TermStarts since any other entry.
 	BareTermStarts uint32 `protobuf:"varint,14,opt,name=bare_term_starts,json=bareTermStarts,proto3" json:"bare_term_starts,omitempty"`
 	// The stop operation that stops everything; 0 if none.
-	SystemStop    uint64 `protobuf:"varint,15,opt,name=system_stop,json=systemStop,proto3" json:"system_stop,omitempty"`
+	SystemStop uint64 `protobuf:"varint,15,opt,name=system_stop,json=systemStop,proto3" json:"system_stop,omitempty"`
+	// Number of the last removal of a Detached member.
+	LastDetachedRemoval uint64 `protobuf:"varint,16,opt,name=last_detached_removal,json=lastDetachedRemoval,proto3" json:"last_detached_removal,omitempty"`
+	// Epoch of the last restore; 0 if there was none. Whatever was issued before it is of another history.
+	RestoreEpoch  uint64 `protobuf:"varint,17,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -657,6 +661,20 @@ func (x *CoreRecord) GetBareTermStarts() uint32 {
 func (x *CoreRecord) GetSystemStop() uint64 {
 	if x != nil {
 		return x.SystemStop
+	}
+	return 0
+}
+
+func (x *CoreRecord) GetLastDetachedRemoval() uint64 {
+	if x != nil {
+		return x.LastDetachedRemoval
+	}
+	return 0
+}
+
+func (x *CoreRecord) GetRestoreEpoch() uint64 {
+	if x != nil {
+		return x.RestoreEpoch
 	}
 	return 0
 }
@@ -836,11 +854,11 @@ type ProcRecord struct {
 	Health Health `protobuf:"varint,8,opt,name=health,proto3,enum=muster.v1.Health" json:"health,omitempty"`
 	// Why it is not Alive.
 	Cause string `protobuf:"bytes,9,opt,name=cause,proto3" json:"cause,omitempty"`
-	// Resolved timeouts, where they differ from its world's (members of no world).
+	// Resolved when it joined.
 	Timeouts *Timeouts `protobuf:"bytes,10,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
 	// Actors that failed, in order of (actor, pid); first cause kept; at most 64.
 	FailedActors []*FailedActor `protobuf:"bytes,11,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
-	// How many failed in all.
+	// How many are known to have failed; 65 says that there are more than the 64 kept.
 	FailedActorCount uint32 `protobuf:"varint,12,opt,name=failed_actor_count,json=failedActorCount,proto3" json:"failed_actor_count,omitempty"`
 	// Clock at its last report, nanoseconds. (Kept in a column of its own in memory.)
 	LastReportNs int64 `protobuf:"varint,13,opt,name=last_report_ns,json=lastReportNs,proto3" json:"last_report_ns,omitempty"`
@@ -1434,7 +1452,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\arequest\x18\t \x01(\v2\x18.muster.v1.RequestRecordH\x00R\arequest\x12(\n" +
 	"\x05event\x18\n" +
 	" \x01(\v2\x10.muster.v1.EventH\x00R\x05eventB\x06\n" +
-	"\x04body\"\xa2\x04\n" +
+	"\x04body\"\xfb\x04\n" +
 	"\n" +
 	"CoreRecord\x12\x1d\n" +
 	"\n" +
@@ -1456,7 +1474,9 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x06digest\x18\r \x01(\fR\x06digest\x12(\n" +
 	"\x10bare_term_starts\x18\x0e \x01(\rR\x0ebareTermStarts\x12\x1f\n" +
 	"\vsystem_stop\x18\x0f \x01(\x04R\n" +
-	"systemStop\"\xd6\x03\n" +
+	"systemStop\x122\n" +
+	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
+	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\"\xd6\x03\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +

@@ -587,7 +587,7 @@ type ViewRequest struct {
 	IncludeEnded bool `protobuf:"varint,5,opt,name=include_ended,json=includeEnded,proto3" json:"include_ended,omitempty"`
 	// Do not list procs.
 	OmitProcs bool `protobuf:"varint,6,opt,name=omit_procs,json=omitProcs,proto3" json:"omit_procs,omitempty"`
-	// Procs per page; 0 = 1,000, at most 10,000.
+	// Procs per page; 0 = 1,000, at most 10,000. A page may hold fewer, even none, and say that more follows.
 	PageSize uint32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Where the last page ended: its next_page_token.
 	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -938,7 +938,7 @@ type ProcView struct {
 	ReportAgeNs int64 `protobuf:"varint,8,opt,name=report_age_ns,json=reportAgeNs,proto3" json:"report_age_ns,omitempty"`
 	// Actors that failed in it, first cause kept; at most 64 are kept.
 	FailedActors []*FailedActor `protobuf:"bytes,9,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
-	// How many failed in all.
+	// How many are known to have failed; 65 says that there are more than the 64 kept.
 	FailedActorCount uint32 `protobuf:"varint,10,opt,name=failed_actor_count,json=failedActorCount,proto3" json:"failed_actor_count,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1177,7 +1177,7 @@ type WorldSupervisionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which of them.
 	Known WorldSupervisionResponse_Known `protobuf:"varint,1,opt,name=known,proto3,enum=muster.v1.WorldSupervisionResponse_Known" json:"known,omitempty"`
-	// The unhealthy members (or all).
+	// The unhealthy members (or all), at most 10,000; View pages through more.
 	Procs []*ProcView `protobuf:"bytes,2,rep,name=procs,proto3" json:"procs,omitempty"`
 	// As of this number.
 	Number uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`

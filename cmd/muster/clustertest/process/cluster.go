@@ -1,11 +1,8 @@
 package process
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -69,16 +66,7 @@ func (c *Cluster) Client() *client.Client {
 // Muster runs a verb of the command line against the cluster.
 func (c *Cluster) Muster(args ...string) (code int, out, errs string) {
 	c.t.Helper()
-	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(c.t), append(args, "--servers", c.Addresses())...)
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &stdout, &stderr, attributes()
-	err := cmd.Run()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-		c.t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+	return muster(c.t, c.Addresses(), args)
 }
 
 // Status is the cluster as some server sees it; nil if none answers at the moment.

@@ -125,6 +125,12 @@ func (s *Server) Log() string {
 	return string(text)
 }
 
+// Muster runs a verb of the command line against this server alone.
+func (s *Server) Muster(args ...string) (code int, out, errs string) {
+	s.t.Helper()
+	return muster(s.t, s.Address, args)
+}
+
 // signal sends a signal to the server's process group. A server that is not there any more was not meant to end.
 func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
