@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -45,13 +47,29 @@ func parseCursor(token string) (cursor, error) {
 	return cursor{ended, parts[1], generation, musterv1.Role(role), uint32(rank)}, nil
 }
 
-// View is one page of the state. It holds at most MaxPage procs; its caller holds the read lock as long.
+// budget is what a page may still cost.
+type budget struct {
+	procs int // shown
+	bytes int // shown
+	looks int // taken, at worlds and members that are not shown, too
+}
+
+// pageBytes keeps a page below what gRPC takes by default, pageLooks the time that its reader holds the lock to a few milliseconds.
+const (
+	pageBytes = 2 << 20
+	pageLooks = 20000
+)
+
+func (b *budget) spent() bool { return b.procs <= 0 || b.bytes <= 0 || b.looks <= 0 }
+
+// View is one page of the state. It holds at most MaxPage procs, and may hold none though more follow: its caller holds the read
+// lock as long.
 func (s *State) View(q *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
-	room := int(q.GetPageSize())
-	if room == 0 {
-		room = DefaultPage
+	b := &budget{procs: int(q.GetPageSize()), bytes: pageBytes, looks: pageLooks}
+	if b.procs == 0 {
+		b.procs = DefaultPage
 	}
-	room = min(room, MaxPage)
+	b.procs = min(b.procs, MaxPage)
 	var from cursor
 	if q.GetPageToken() != "" {
 		var err error
@@ -62,16 +80,17 @@ func (s *State) View(q *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
 	v := &musterv1.ViewResponse{
 		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Number: s.core.Number, ClockNs: s.core.ClockNs,
 	}
+	wants := worldFilter(q)
 	for c, rec := range s.viewOrder(q, from) {
-		if !wantsWorld(q, rec) {
-			continue
-		}
-		if room <= 0 {
+		if b.spent() {
 			v.NextPageToken = c.String()
 			return v, nil
 		}
-		room-- // a world costs as much as a proc
-		wv, more := s.viewWorld(q, rec, c, &room)
+		b.looks--
+		if !wants(rec) {
+			continue
+		}
+		wv, more := s.viewWorld(q, rec, c, b)
 		if wv != nil {
 			v.Worlds = append(v.Worlds, wv)
 		}
@@ -132,8 +151,14 @@ func (c cursor) compare(o cursor) int {
 	return 0
 }
 
-func wantsWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord) bool {
-	return (len(q.GetWorlds()) == 0 || slices.Contains(q.GetWorlds(), rec.World)) && hasLabels(rec.Labels, q.GetWorldLabels())
+func worldFilter(q *musterv1.ViewRequest) func(*musterv1.WorldRecord) bool {
+	names := make(map[string]bool, len(q.GetWorlds()))
+	for _, name := range q.GetWorlds() {
+		names[name] = true
+	}
+	return func(rec *musterv1.WorldRecord) bool {
+		return (len(names) == 0 || names[rec.World]) && hasLabels(rec.Labels, q.GetWorldLabels())
+	}
 }
 
 // hasLabels tells whether all of want are in have, which is sorted by key.
@@ -147,40 +172,50 @@ func hasLabels(have, want []*musterv1.Label) bool {
 	return true
 }
 
-// viewWorld shows a world and those of its members that fit; more is where to go on if some do not. A world that is left out
-// because none of its members matches is nil.
-func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, room *int) (wv *musterv1.WorldView, more *cursor) {
+// viewWorld shows a world and those of its members that fit; more is where to go on if some do not. A world that is left out, because
+// none of its members has matched so far, is nil.
+func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, b *budget) (wv *musterv1.WorldView, more *cursor) {
 	wv = &musterv1.WorldView{
 		World: rec.World, Generation: rec.Generation, Spec: rec.Spec, Labels: rec.Labels, LabelRevision: rec.LabelRevision,
 		Condition: rec.Condition, Timeouts: rec.Timeouts,
 	}
 	wv.Wanted, _ = wanted(rec.Spec)
 	w := s.byGeneration[rec.Generation]
-	if w == nil {
-		if q.GetOmitEmpty() {
-			return nil, nil
-		}
-		return wv, nil
+	if w != nil {
+		wv.Joined, wv.Healthy = w.joined, w.healthy
 	}
-	wv.Joined, wv.Healthy = w.joined, w.healthy
+	b.bytes -= proto.Size(wv)
+	if w == nil || q.GetOmitProcs() && !q.GetOmitEmpty() {
+		return unlessEmpty(q, wv), nil
+	}
 	for m, slot := range s.membersFrom(w, from) {
-		p := s.recs[slot]
-		if !hasLabels(p.Labels, q.GetProcLabels()) {
+		if b.spent() {
+			more = &cursor{world: rec.World, generation: rec.Generation, role: m.role, rank: m.rank}
+			break
+		}
+		b.looks--
+		if !hasLabels(s.recs[slot].Labels, q.GetProcLabels()) {
 			continue
 		}
 		if q.GetOmitProcs() {
 			return wv, nil // it has one that matches
 		}
-		if *room <= 0 {
-			return wv, &cursor{world: rec.World, generation: rec.Generation, role: m.role, rank: m.rank}
-		}
-		*room--
-		wv.Procs = append(wv.Procs, s.viewProc(slot))
+		p := s.viewProc(slot)
+		b.procs--
+		b.bytes -= proto.Size(p)
+		wv.Procs = append(wv.Procs, p)
 	}
-	if q.GetOmitEmpty() && len(wv.Procs) == 0 && from.role == 0 {
-		return nil, nil
+	if from.role != 0 && len(wv.Procs) == 0 {
+		return nil, more // it was shown on a page before
 	}
-	return wv, nil
+	return unlessEmpty(q, wv), more
+}
+
+func unlessEmpty(q *musterv1.ViewRequest, wv *musterv1.WorldView) *musterv1.WorldView {
+	if q.GetOmitEmpty() && len(wv.Procs) == 0 {
+		return nil
+	}
+	return wv
 }
 
 // membersFrom walks the members of w in order of (role, rank), from the cursor's on.
@@ -231,76 +266,4 @@ func (s *State) viewProc(slot Slot) *musterv1.ProcView {
 		Labels: rec.Labels, ReportAgeNs: s.core.ClockNs - s.lastReport[slot],
 		FailedActors: rec.FailedActors, FailedActorCount: rec.FailedActorCount,
 	}
-}
-
-// Supervision tells who of a world is not healthy, or with all, everybody.
-func (s *State) Supervision(name string, all bool) *musterv1.WorldSupervisionResponse {
-	r := &musterv1.WorldSupervisionResponse{Number: s.core.Number, Known: musterv1.WorldSupervisionResponse_KNOWN_UNKNOWN}
-	w := s.worlds[name]
-	if w == nil {
-		if rec := s.latestEnded(name); rec != nil {
-			r.Known, r.Condition = musterv1.WorldSupervisionResponse_KNOWN_ENDED, rec.Condition
-		}
-		return r
-	}
-	r.Condition = w.rec.Condition
-	if w.supervised == 0 {
-		r.Known = musterv1.WorldSupervisionResponse_KNOWN_NO_SUPERVISION
-		return r
-	}
-	r.Known = musterv1.WorldSupervisionResponse_KNOWN_SUPERVISED
-	for _, slot := range s.membersFrom(w, cursor{}) {
-		if len(r.Procs) == MaxPage {
-			break
-		}
-		if rec := s.recs[slot]; isSupervised(rec) && (all || !isHealthy(rec)) {
-			r.Procs = append(r.Procs, s.viewProc(slot))
-		}
-	}
-	return r
-}
-
-// Status sums the state up.
-func (s *State) Status() *musterv1.StateStatus {
-	return &musterv1.StateStatus{
-		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Epoch: s.core.Epoch, Number: s.core.Number, ClockNs: s.core.ClockNs,
-		Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)), Unhealthy: s.unhealthy,
-		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)),
-	}
-}
-
-// Present is the incarnation that a place holds now; 0 for none. Detached members are looked up, too.
-func (s *State) Present(p *musterv1.ProcRef) uint64 {
-	m := memberOf(p)
-	if _, rec := s.lookup(m); rec != nil {
-		return rec.Proc.Incarnation
-	}
-	if rec := s.detached[m]; rec != nil {
-		return rec.Proc.Incarnation
-	}
-	return 0
-}
-
-// IsDetached tells whether p is in the address book of Detached members under its incarnation.
-func (s *State) IsDetached(p *musterv1.ProcRef) bool {
-	rec := s.detached[memberOf(p)]
-	return rec != nil && rec.Proc.Incarnation == p.GetIncarnation()
-}
-
-// DetachedMembers lists the address book of Detached members.
-func (s *State) DetachedMembers() []*musterv1.ProcRef {
-	var out []*musterv1.ProcRef
-	for _, rec := range sortedMembers(s.detached) {
-		out = append(out, rec.Proc)
-	}
-	return out
-}
-
-// ShortestLeaseNs is the shortest lease that any world or the settings grant, in nanoseconds; 0 before the first TermStart.
-func (s *State) ShortestLeaseNs() int64 {
-	shortest := s.core.Settings.GetTimeouts().GetLeaseNs()
-	for _, w := range sorted(s.worlds) {
-		shortest = min(shortest, w.rec.Timeouts.LeaseNs)
-	}
-	return shortest
 }

@@ -1,0 +1,77 @@
+package fsm
+
+import (
+	musterv1 "muster/proto/muster/v1"
+)
+
+// Supervision tells who of a world is not healthy, or with all, everybody.
+func (s *State) Supervision(name string, all bool) *musterv1.WorldSupervisionResponse {
+	r := &musterv1.WorldSupervisionResponse{Number: s.core.Number, Known: musterv1.WorldSupervisionResponse_KNOWN_UNKNOWN}
+	w := s.worlds[name]
+	if w == nil {
+		if rec := s.latestEnded(name); rec != nil {
+			r.Known, r.Condition = musterv1.WorldSupervisionResponse_KNOWN_ENDED, rec.Condition
+		}
+		return r
+	}
+	r.Condition = w.rec.Condition
+	if w.supervised == 0 {
+		r.Known = musterv1.WorldSupervisionResponse_KNOWN_NO_SUPERVISION
+		return r
+	}
+	r.Known = musterv1.WorldSupervisionResponse_KNOWN_SUPERVISED
+	for _, slot := range s.membersFrom(w, cursor{}) {
+		if len(r.Procs) == MaxPage {
+			break
+		}
+		if rec := s.recs[slot]; isSupervised(rec) && (all || !isHealthy(rec)) {
+			r.Procs = append(r.Procs, s.viewProc(slot))
+		}
+	}
+	return r
+}
+
+// Status sums the state up.
+func (s *State) Status() *musterv1.StateStatus {
+	return &musterv1.StateStatus{
+		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Epoch: s.core.Epoch, Number: s.core.Number, ClockNs: s.core.ClockNs,
+		Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)), Unhealthy: s.unhealthy,
+		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)),
+	}
+}
+
+// Present is the incarnation that a place holds now; 0 for none. Detached members are looked up, too.
+func (s *State) Present(p *musterv1.ProcRef) uint64 {
+	m := memberOf(p)
+	if _, rec := s.lookup(m); rec != nil {
+		return rec.Proc.Incarnation
+	}
+	if rec := s.detached[m]; rec != nil {
+		return rec.Proc.Incarnation
+	}
+	return 0
+}
+
+// IsDetached tells whether p is in the address book of Detached members under its incarnation.
+func (s *State) IsDetached(p *musterv1.ProcRef) bool {
+	rec := s.detached[memberOf(p)]
+	return rec != nil && rec.Proc.Incarnation == p.GetIncarnation()
+}
+
+// DetachedMembers lists the address book of Detached members.
+func (s *State) DetachedMembers() []*musterv1.ProcRef {
+	var out []*musterv1.ProcRef
+	for _, rec := range sortedMembers(s.detached) {
+		out = append(out, rec.Proc)
+	}
+	return out
+}
+
+// ShortestLeaseNs is the shortest lease that any world or the settings grant, in nanoseconds; 0 before the first TermStart.
+func (s *State) ShortestLeaseNs() int64 {
+	shortest := s.core.Settings.GetTimeouts().GetLeaseNs()
+	for _, w := range sorted(s.worlds) {
+		shortest = min(shortest, w.rec.Timeouts.LeaseNs)
+	}
+	return shortest
+}

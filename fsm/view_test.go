@@ -1,0 +1,97 @@
+package fsm_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"muster/fsm/fsmtest"
+	musterv1 "muster/proto/muster/v1"
+)
+
+// populated has worlds a and b of n members each, every tenth labelled zone=x, all with a label of some length.
+func populated(t *testing.T, n uint32, labelBytes int) *fsmtest.Machine {
+	m := fsmtest.NewMachine()
+	m.Start(nil)
+	for _, world := range []string{"b", "a"} {
+		for rank := range n {
+			labels := []*musterv1.Label{{Key: "long", Value: strings.Repeat("v", labelBytes)}}
+			if rank%10 == 9 {
+				labels = append(labels, &musterv1.Label{Key: "zone", Value: "x"})
+			}
+			out := m.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+				World: world, Role: musterv1.Role_ROLE_WORKER, Rank: rank, Key: "k", Nonce: []byte(fmt.Sprintf("%8s%8d", world, rank)),
+				Issued: m.State.Number(), Labels: labels,
+			}}})
+			require.NotNil(t, out[0].GetJoin())
+		}
+	}
+	return m
+}
+
+// pages reads a view to its end, and returns how many pages it took and what they held, in order.
+func pages(t *testing.T, m *fsmtest.Machine, q *musterv1.ViewRequest) (n int, seen []string) {
+	t.Helper()
+	for {
+		v, err := m.State.View(q)
+		require.NoError(t, err)
+		require.Less(t, proto.Size(v), 4<<20, "a page must fit in a message")
+		n++
+		for _, w := range v.Worlds {
+			seen = append(seen, w.World)
+			for _, p := range w.Procs {
+				seen = append(seen, fmt.Sprint(p.Proc.World, p.Proc.Rank))
+			}
+		}
+		if q.PageToken = v.NextPageToken; q.PageToken == "" {
+			return n, seen
+		}
+		require.Less(t, n, 1000, "no end")
+	}
+}
+
+// TestView_Pages: pages of any size hold every member once and in order, and a world again where its members go on.
+func TestView_Pages(t *testing.T) {
+	m := populated(t, 25, 1)
+	for _, size := range []uint32{1, 2, 3, 7, 26, 1000} {
+		_, seen := pages(t, m, &musterv1.ViewRequest{PageSize: size})
+		var procs []string
+		for _, s := range seen {
+			if len(s) > 1 {
+				procs = append(procs, s)
+			}
+		}
+		require.Len(t, procs, 50, "size %d", size)
+		require.Equal(t, "a0", procs[0])
+		require.Equal(t, "b24", procs[49])
+	}
+}
+
+// TestView_Filters: worlds, labels of members, and worlds without a match.
+func TestView_Filters(t *testing.T) {
+	m := populated(t, 25, 1)
+	zone := []*musterv1.Label{{Key: "zone", Value: "x"}}
+	_, seen := pages(t, m, &musterv1.ViewRequest{ProcLabels: zone})
+	require.Equal(t, []string{"a", "a9", "a19", "b", "b9", "b19"}, seen)
+	_, seen = pages(t, m, &musterv1.ViewRequest{ProcLabels: zone, Worlds: []string{"b", "nobody"}, PageSize: 2})
+	require.Equal(t, []string{"b", "b9", "b19"}, seen, "not shown again where nothing follows")
+	_, seen = pages(t, m, &musterv1.ViewRequest{ProcLabels: []*musterv1.Label{{Key: "zone", Value: "y"}}, OmitEmpty: true})
+	require.Empty(t, seen)
+	_, seen = pages(t, m, &musterv1.ViewRequest{OmitProcs: true})
+	require.Equal(t, []string{"a", "b"}, seen)
+	_, seen = pages(t, m, &musterv1.ViewRequest{OmitProcs: true, OmitEmpty: true, ProcLabels: zone})
+	require.Equal(t, []string{"a", "b"}, seen)
+	_, err := m.State.View(&musterv1.ViewRequest{PageToken: "made up"})
+	require.ErrorContains(t, err, "page_token")
+}
+
+// TestView_LargeMembers: a page is bounded in bytes, too.
+func TestView_LargeMembers(t *testing.T) {
+	m := populated(t, 1000, 4000)
+	n, seen := pages(t, m, &musterv1.ViewRequest{PageSize: 10000})
+	require.Greater(t, n, 2)
+	require.GreaterOrEqual(t, len(seen), 2002)
+}

@@ -1,0 +1,150 @@
+package system
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"muster/fsm/id"
+	musterv1 "muster/proto/muster/v1"
+)
+
+// TestCollector_NewerReplacesOlder: a session has one unsealed report, whose acknowledgement covers those it replaced.
+func TestCollector_NewerReplacesOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		s, acked, told := open(t, f, f.member(t, 0))
+		for seq := uint64(1); seq <= 5; seq++ {
+			_ = s.Report(alive(seq, 0))
+		}
+		e, _ := f.seal()
+		require.Len(t, e.Commands, 1)
+		require.Len(t, e.Commands[0].GetReport().Groups, 1)
+		require.Equal(t, uint64(5), *acked)
+		require.Empty(t, *told)
+		e, _ = f.seal()
+		require.Empty(t, e.Commands, "nothing is left")
+	})
+}
+
+// TestCollector_MergesSessionsByWorld: many sessions of neighbouring ranks cost a few bytes together.
+func TestCollector_MergesSessionsByWorld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		for rank := range uint32(64) {
+			s, _, _ := open(t, f, f.member(t, rank))
+			_ = s.Report(alive(1, rank))
+		}
+		e, _ := f.seal()
+		groups := e.Commands[0].GetReport().Groups
+		require.Len(t, groups, 1)
+		require.Len(t, groups[0].Ranks.Runs, 2)
+	})
+}
+
+// TestCollector_TwoSpeakers: an old process that still speaks for a rank does not keep the new one from being heard, and learns that it
+// is superseded.
+func TestCollector_TwoSpeakers(t *testing.T) {
+	for _, oldFirst := range []bool{true, false} {
+		t.Run(fmt.Sprintf("old first %t", oldFirst), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, _, _ := newFake(t, nil)
+				f.lead()
+				old := f.member(t, 0)
+				a, _, toldOld := open(t, f, old)
+				fresh := f.member(t, 0)
+				b, acked, toldFresh := open(t, f, fresh)
+				if oldFirst {
+					_ = a.Report(alive(1, 0))
+					_ = b.Report(alive(1, 0))
+				} else {
+					_ = b.Report(alive(1, 0))
+					_ = a.Report(alive(1, 0))
+				}
+				f.seal()
+				require.Equal(t, uint64(1), *acked)
+				require.Empty(t, *toldFresh)
+				require.Len(t, *toldOld, 1)
+				require.Equal(t, musterv1.Verdict_KIND_SUPERSEDED, (*toldOld)[0].Kind)
+				require.Equal(t, old.Incarnation, (*toldOld)[0].Proc.Incarnation)
+			})
+		})
+	}
+}
+
+// TestCollector_SpeaksForNobodyElse: a session cannot keep alive whom it did not say hello for.
+func TestCollector_SpeaksForNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		mine, other := f.member(t, 0), f.member(t, 1)
+		s, _, _ := open(t, f, mine)
+		_ = s.Report(alive(1, 0, 1))
+		_ = s.Report(&musterv1.SessionReport{Seq: 2, Reports: []*musterv1.ProcReport{{Proc: other}}})
+		e, _ := f.seal()
+		b := e.Commands[0].GetReport()
+		require.Empty(t, b.Reports)
+		require.Equal(t, id.AppendRuns(nil, []uint32{0}), b.Groups[0].Ranks.Runs)
+	})
+}
+
+// TestCollector_HostileRuns: a few bytes that name all ranks there can be, of worlds that the session has nothing to do with and of its
+// own, cost what the session's members cost.
+func TestCollector_HostileRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		s, _, _ := open(t, f, f.member(t, 5))
+		everybody := binary.AppendUvarint([]byte{0}, id.MaxProcs)
+		m := &musterv1.SessionReport{Seq: 1}
+		for i := range 1000 {
+			m.Alive = append(m.Alive, &musterv1.RankRuns{World: fmt.Sprint("x", i), Runs: everybody})
+		}
+		m.Alive = append(m.Alive, &musterv1.RankRuns{World: "w", Runs: everybody})
+		for range 100 {
+			require.NoError(t, s.Report(m))
+		}
+		require.Len(t, s.reporter.alive, 1)
+		e, _ := f.seal()
+		require.Equal(t, id.AppendRuns(nil, []uint32{5}), e.Commands[0].GetReport().Groups[0].Ranks.Runs)
+	})
+}
+
+// TestCollector_FailuresAreNeverAckedUnsaid: many reports with more to say are split over entries, each of bounded size, and
+// acknowledged with the last; more than a session may have waiting is refused.
+func TestCollector_FailuresAreNeverAckedUnsaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		var members []*musterv1.ProcRef
+		m := &musterv1.SessionReport{Seq: 9}
+		for rank := range uint32(40) {
+			p := f.member(t, rank)
+			members = append(members, p)
+			r := &musterv1.ProcReport{Proc: p}
+			for a := range 20 {
+				r.FailedActors = append(r.FailedActors, &musterv1.FailedActor{Actor: fmt.Sprint("a", a), Cause: strings.Repeat("x", 1000)})
+			}
+			m.Reports = append(m.Reports, r)
+		}
+		s, acked, _ := open(t, f, members...)
+		require.NoError(t, s.Report(m))
+		require.ErrorIs(t, s.Report(m), ErrTooMuch)
+		said := 0
+		for entries := 0; *acked == 0; entries++ {
+			require.Less(t, entries, 10)
+			e, _ := f.seal()
+			require.Less(t, proto.Size(e), 320<<10)
+			said += len(e.Commands[0].GetReport().Reports)
+		}
+		require.Equal(t, 40, said)
+		require.Equal(t, uint64(9), *acked)
+	})
+}

@@ -1,0 +1,130 @@
+package system
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// TestTick_OnlyWhileSomethingDependsOnTheClock: a leader with nothing to seal keeps the clock in the log while there are deadlines.
+func TestTick_OnlyWhileSomethingDependsOnTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		l := f.lead()
+		time.Sleep(time.Second)
+		l.tick()
+		e, _ := f.seal()
+		require.Empty(t, e.Commands)
+		f.member(t, 0)
+		time.Sleep(quiet)
+		l.clock.Step()
+		l.tick()
+		e, _ = f.seal()
+		require.NotNil(t, e.Commands[0].GetTick())
+		require.Equal(t, l.clock.NowNs(), f.machine.State.ClockNs())
+		l.tick()
+		e, _ = f.seal()
+		require.Empty(t, e.Commands, "not again so soon")
+	})
+}
+
+// TestHolderGone: another key may have the rank at once when the leader has seen the holder's session end, and not before.
+func TestHolderGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, sessions, sys := newFake(t, nil)
+		l := f.lead()
+		holder := f.member(t, 0)
+		ask := func() *musterv1.Outcome {
+			out, err := sys.Join(t.Context(), &musterv1.JoinRequest{
+				World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: 0, Key: "other", Machine: "o",
+				Nonce: []byte(fmt.Sprintf("other-%010d", f.machine.State.Number())), Issued: f.machine.State.Number(),
+				HolderGone: holder.Incarnation, // what a client claims does not count
+			})
+			require.NoError(t, err)
+			return out
+		}
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "it has only just joined")
+		for l.clock.NowNs() <= l.graceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "it may still say hello")
+		s, _, _ := open(t, f, holder)
+		sessions.attached[identityOf(holder)] = true
+		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, ask().GetRefusal().GetReason(), "its session is open")
+		delete(sessions.attached, identityOf(holder))
+		s.Close(s.members)
+		require.NotNil(t, ask().GetJoin())
+	})
+}
+
+// TestHolderGone_NeverCame: whoever is from before this term and has not come within its grace is gone, too.
+func TestHolderGone_NeverCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		holder := f.member(t, 0)
+		f.machine.Start(nil)
+		l := f.lead()
+		j := &musterv1.JoinRequest{World: "w", Role: musterv1.Role_ROLE_WORKER}
+		require.Zero(t, l.holderGone(j), "it has the grace to come")
+		for l.clock.NowNs() <= l.graceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		require.Equal(t, holder.Incarnation, l.holderGone(j))
+	})
+}
+
+// TestDeliver_DueOrders: a stop makes orders due, which go to the sessions; a session that comes later gets them with its hello.
+func TestDeliver_DueOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, sessions, sys := newFake(t, nil)
+		l := f.lead()
+		p := f.member(t, 0)
+		go l.orders.Run(f.ctx, l.deliver)
+		_, err := sys.Stop(t.Context(), &musterv1.StopRequest{Meta: &musterv1.RequestMeta{Id: make([]byte, 16)}, Worlds: []string{"w"}})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Len(t, sessions.orders, 1)
+		s, _, _ := open(t, f, p)
+		s.DeliverOrders()
+		synctest.Wait()
+		require.Len(t, sessions.orders, 2, "not confirmed yet: again")
+		_, err = s.Confirm(t.Context(), &musterv1.Confirm{Proc: p, HighestOrder: sessions.orders[0].Id})
+		require.NoError(t, err)
+		s.DeliverOrders()
+		synctest.Wait()
+		require.Len(t, sessions.orders, 2, "confirmed")
+		f.cancel()
+	})
+}
+
+// TestHello_LargeIsSplit: an agent with many members says hello in one message and in several entries.
+func TestHello_LargeIsSplit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		h := &musterv1.Hello{Owner: "agent", Epoch: f.machine.State.Epoch()}
+		h.Members = append(h.Members, &musterv1.HelloMember{Proc: f.member(t, 0)})
+		for rank := range uint32(20000) {
+			h.Members = append(h.Members, &musterv1.HelloMember{Proc: &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: rank + 1, Incarnation: 7}})
+		}
+		s, err := f.sys.Attach(func(uint64) {}, func([]*musterv1.Verdict) {})
+		require.NoError(t, err)
+		before := len(f.machine.Log)
+		verdicts, speaksFor, _, err := s.Hello(t.Context(), h)
+		require.NoError(t, err)
+		require.Len(t, verdicts, 20000)
+		require.Len(t, speaksFor, 1)
+		require.Greater(t, len(f.machine.Log)-before, 1)
+		for _, l := range f.machine.Log {
+			require.Less(t, len(l.Entry), 128<<10)
+		}
+	})
+}
