@@ -100,12 +100,15 @@ func (c *Client) findLeader(ctx context.Context, everybody bool) (best *musterv1
 
 func (c *Client) askLeader(ctx context.Context, address string, after time.Duration) leaderAnswer {
 	nothing := leaderAnswer{address: address}
-	timer := time.NewTimer(after)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return nothing
+	// No timer for no time: the race detector of Go 1.26 crashes on those in the virtual time of tests.
+	if after > 0 {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nothing
+		}
 	}
 	conn, err := c.servers.connect(ctx, address)
 	if err != nil {
