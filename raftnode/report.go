@@ -43,6 +43,7 @@ func (n *Node) Status() Status {
 		s.LastContact = time.Since(last)
 	}
 	s.Servers = n.servers()
+	s.Serving = s.Role != RoleStopped && n.applier.problem() == ""
 	for _, problem := range []string{n.applier.problem(), n.layer.problem()} {
 		if problem != "" && s.Problem == "" {
 			s.Problem = problem

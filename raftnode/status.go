@@ -63,6 +63,9 @@ type Status struct {
 	SnapshotIndex uint64
 	// LastContact is how long ago it heard from a leader; 0 on the leader, negative if never.
 	LastContact time.Duration
+	// Serving says that it takes part in its cluster: Raft runs, and the node has not parked. Problem may still name trouble, with
+	// another node for example.
+	Serving bool
 	// Problem says, in words for the operator, why it does not serve, and what to do. Empty if all is well.
 	Problem string
 	// Servers is the Raft configuration it knows, sorted by id. Empty before the first entry.

@@ -3,12 +3,15 @@ package clustertest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	reflectiongrpc "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
+	musterv1 "muster/proto/muster/v1"
+	"muster/raftnode"
 	"muster/transport/server"
 )
 
@@ -93,5 +96,44 @@ func TestReflection_ListsTheServices(t *testing.T) {
 		require.Subset(t, names, []string{
 			"muster.v1.SystemService", "muster.v1.MemberService", "muster.v1.ClusterService", "grpc.health.v1.Health",
 		})
+	})
+}
+
+// TestHealth_WaitingNode: a node whose disk was lost waits and is not ready; the others are, though they tell of it; brought back it is
+// ready, too, and nothing is told any more.
+func TestHealth_WaitingNode(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *Cluster) {
+		p := &prober{t: t, c: c, conns: map[*Member]healthgrpc.HealthClient{}}
+		leader := c.Leader()
+		c.Eventually("readiness", func() bool { return len(p.serving("")) == 3 })
+		lost := c.Members[0]
+		if lost == leader {
+			lost = c.Members[1]
+		}
+		c.Kill(lost)
+		lost.storage = raftnode.MemoryStorage(lost.Name)
+		c.Start(lost)
+		told := func() bool {
+			_, _, alarms := leader.Node.Status()
+			return len(alarms) > 0
+		}
+		c.Eventually("the alarm", told)
+		time.Sleep(5 * time.Second)
+		ready := p.serving("")
+		require.Len(t, ready, 2)
+		require.NotContains(t, ready, lost)
+
+		_, err := c.Client().Cluster().RejoinNode(within(t, patience), &musterv1.RejoinNodeRequest{Node: lost.Name})
+		require.NoError(t, err)
+		c.Eventually("readiness", func() bool { return len(p.serving("")) == 3 })
+		c.Eventually("no alarm on any node", func() bool {
+			for _, m := range c.Members {
+				if _, _, alarms := m.Node.Status(); len(alarms) > 0 {
+					return false
+				}
+			}
+			return true
+		})
+		c.RequireConverged()
 	})
 }

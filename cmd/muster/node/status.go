@@ -172,7 +172,7 @@ func (n *Node) watch(ctx context.Context) {
 		}
 		r := n.raft.Status()
 		hint := n.Leader()
-		if now := r.Problem == "" && hint != nil; now != ready {
+		if now := r.Serving && hint != nil; now != ready {
 			ready = now
 			n.server.SetReady(ready)
 		}
