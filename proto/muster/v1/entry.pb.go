@@ -136,6 +136,11 @@ type Command struct {
 	//	*Command_RestoreChunk
 	//	*Command_RestoreCommit
 	//	*Command_RestoreAbort
+	//	*Command_Answers
+	//	*Command_Undeliverable
+	//	*Command_Restart
+	//	*Command_DeleteWorld
+	//	*Command_Start
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -331,6 +336,51 @@ func (x *Command) GetRestoreAbort() *RestoreAbort {
 	return nil
 }
 
+func (x *Command) GetAnswers() *Answers {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Answers); ok {
+			return x.Answers
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUndeliverable() *Undeliverable {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Undeliverable); ok {
+			return x.Undeliverable
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRestart() *RestartRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteWorld() *DeleteWorldRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeleteWorld); ok {
+			return x.DeleteWorld
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStart() *StartRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -420,6 +470,31 @@ type Command_RestoreAbort struct {
 	RestoreAbort *RestoreAbort `protobuf:"bytes,17,opt,name=restore_abort,json=restoreAbort,proto3,oneof"`
 }
 
+type Command_Answers struct {
+	// What members have to say to orders.
+	Answers *Answers `protobuf:"bytes,18,opt,name=answers,proto3,oneof"`
+}
+
+type Command_Undeliverable struct {
+	// Orders that could not be delivered.
+	Undeliverable *Undeliverable `protobuf:"bytes,19,opt,name=undeliverable,proto3,oneof"`
+}
+
+type Command_Restart struct {
+	// See SystemService.
+	Restart *RestartRequest `protobuf:"bytes,20,opt,name=restart,proto3,oneof"`
+}
+
+type Command_DeleteWorld struct {
+	// See SystemService.
+	DeleteWorld *DeleteWorldRequest `protobuf:"bytes,21,opt,name=delete_world,json=deleteWorld,proto3,oneof"`
+}
+
+type Command_Start struct {
+	// See SystemService.
+	Start *StartRequest `protobuf:"bytes,22,opt,name=start,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -454,6 +529,16 @@ func (*Command_RestoreCommit) isCommand_Body() {}
 
 func (*Command_RestoreAbort) isCommand_Body() {}
 
+func (*Command_Answers) isCommand_Body() {}
+
+func (*Command_Undeliverable) isCommand_Body() {}
+
+func (*Command_Restart) isCommand_Body() {}
+
+func (*Command_DeleteWorld) isCommand_Body() {}
+
+func (*Command_Start) isCommand_Body() {}
+
 // Outcome is the answer to one command: a result or a refusal. The request table keeps it.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,6 +553,9 @@ type Outcome struct {
 	//	*Outcome_Stop
 	//	*Outcome_Verdicts
 	//	*Outcome_Restore
+	//	*Outcome_Restart
+	//	*Outcome_DeleteWorld
+	//	*Outcome_Start
 	Body          isOutcome_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -573,6 +661,33 @@ func (x *Outcome) GetRestore() *RestoreStateResponse {
 	return nil
 }
 
+func (x *Outcome) GetRestart() *RestartResponse {
+	if x != nil {
+		if x, ok := x.Body.(*Outcome_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetDeleteWorld() *DeleteWorldResponse {
+	if x != nil {
+		if x, ok := x.Body.(*Outcome_DeleteWorld); ok {
+			return x.DeleteWorld
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetStart() *StartResponse {
+	if x != nil {
+		if x, ok := x.Body.(*Outcome_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
 type isOutcome_Body interface {
 	isOutcome_Body()
 }
@@ -603,13 +718,28 @@ type Outcome_Stop struct {
 }
 
 type Outcome_Verdicts struct {
-	// To a Hello or a ReportBatch: verdicts on those that were not simply accepted.
+	// To a Hello, Answers or a ReportBatch: verdicts on those that were not simply accepted.
 	Verdicts *Verdicts `protobuf:"bytes,6,opt,name=verdicts,proto3,oneof"`
 }
 
 type Outcome_Restore struct {
 	// To a RestoreCommit.
 	Restore *RestoreStateResponse `protobuf:"bytes,7,opt,name=restore,proto3,oneof"`
+}
+
+type Outcome_Restart struct {
+	// To a RestartRequest.
+	Restart *RestartResponse `protobuf:"bytes,8,opt,name=restart,proto3,oneof"`
+}
+
+type Outcome_DeleteWorld struct {
+	// To a DeleteWorldRequest.
+	DeleteWorld *DeleteWorldResponse `protobuf:"bytes,9,opt,name=delete_world,json=deleteWorld,proto3,oneof"`
+}
+
+type Outcome_Start struct {
+	// To a StartRequest.
+	Start *StartResponse `protobuf:"bytes,10,opt,name=start,proto3,oneof"`
 }
 
 func (*Outcome_Refusal) isOutcome_Body() {}
@@ -626,6 +756,12 @@ func (*Outcome_Verdicts) isOutcome_Body() {}
 
 func (*Outcome_Restore) isOutcome_Body() {}
 
+func (*Outcome_Restart) isOutcome_Body() {}
+
+func (*Outcome_DeleteWorld) isOutcome_Body() {}
+
+func (*Outcome_Start) isOutcome_Body() {}
+
 // TermStart is the first entry of a leadership term, and the first after a restore.
 type TermStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -640,9 +776,11 @@ type TermStart struct {
 	// From the leader's flags; an empty state takes them.
 	Settings *Settings `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"`
 	// Server ids of the voters in the leader's latest configuration, sorted.
-	Voters        []string `protobuf:"bytes,6,rep,name=voters,proto3" json:"voters,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Voters []string `protobuf:"bytes,6,rep,name=voters,proto3" json:"voters,omitempty"`
+	// The newest rules that the leader knows; an empty state begins with them. 0 is read as 1.
+	MachineVersion uint32 `protobuf:"varint,7,opt,name=machine_version,json=machineVersion,proto3" json:"machine_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TermStart) Reset() {
@@ -715,6 +853,13 @@ func (x *TermStart) GetVoters() []string {
 		return x.Voters
 	}
 	return nil
+}
+
+func (x *TermStart) GetMachineVersion() uint32 {
+	if x != nil {
+		return x.MachineVersion
+	}
+	return 0
 }
 
 // Tick moves the cluster clock.
@@ -815,7 +960,9 @@ type ReportGroup struct {
 	// Who.
 	Ranks *RankRuns `protobuf:"bytes,1,opt,name=ranks,proto3" json:"ranks,omitempty"`
 	// The state's number, read before the incarnations were compared. Apply skips a rank whose present incarnation is greater.
-	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Said by their hosts: what is compared with the number is the spawn order, and programs that speak for themselves are not renewed.
+	ByHost        bool `protobuf:"varint,3,opt,name=by_host,json=byHost,proto3" json:"by_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +1011,114 @@ func (x *ReportGroup) GetNumber() uint64 {
 	return 0
 }
 
+func (x *ReportGroup) GetByHost() bool {
+	if x != nil {
+		return x.ByHost
+	}
+	return false
+}
+
+// Undeliverable names orders that were not confirmed in time. Each is checked again when applied.
+type Undeliverable struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of (world, role, rank) of the addressee.
+	Orders        []*OverdueOrder `protobuf:"bytes,1,rep,name=orders,proto3" json:"orders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Undeliverable) Reset() {
+	*x = Undeliverable{}
+	mi := &file_muster_v1_entry_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Undeliverable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Undeliverable) ProtoMessage() {}
+
+func (x *Undeliverable) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_entry_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Undeliverable.ProtoReflect.Descriptor instead.
+func (*Undeliverable) Descriptor() ([]byte, []int) {
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Undeliverable) GetOrders() []*OverdueOrder {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
+// OverdueOrder is an order that its addressee has not confirmed.
+type OverdueOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The addressee, with the incarnation.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The order.
+	Order         uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverdueOrder) Reset() {
+	*x = OverdueOrder{}
+	mi := &file_muster_v1_entry_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverdueOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverdueOrder) ProtoMessage() {}
+
+func (x *OverdueOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_entry_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverdueOrder.ProtoReflect.Descriptor instead.
+func (*OverdueOrder) Descriptor() ([]byte, []int) {
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OverdueOrder) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *OverdueOrder) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
 // Expire names procs whose deadline passed. Each is checked again when applied.
 type Expire struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -875,7 +1130,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_muster_v1_entry_proto_msgTypes[7]
+	mi := &file_muster_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1142,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[7]
+	mi := &file_muster_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1155,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Expire) GetProcs() []*ProcRef {
@@ -929,7 +1184,7 @@ type Due struct {
 
 func (x *Due) Reset() {
 	*x = Due{}
-	mi := &file_muster_v1_entry_proto_msgTypes[8]
+	mi := &file_muster_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1196,7 @@ func (x *Due) String() string {
 func (*Due) ProtoMessage() {}
 
 func (x *Due) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[8]
+	mi := &file_muster_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1209,7 @@ func (x *Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Due.ProtoReflect.Descriptor instead.
 func (*Due) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Due) GetStarts() []*WorldSince {
@@ -1005,7 +1260,7 @@ type WorldSince struct {
 
 func (x *WorldSince) Reset() {
 	*x = WorldSince{}
-	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	mi := &file_muster_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1272,7 @@ func (x *WorldSince) String() string {
 func (*WorldSince) ProtoMessage() {}
 
 func (x *WorldSince) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	mi := &file_muster_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1285,7 @@ func (x *WorldSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldSince.ProtoReflect.Descriptor instead.
 func (*WorldSince) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WorldSince) GetGeneration() uint64 {
@@ -1066,7 +1321,7 @@ type RestoreBegin struct {
 
 func (x *RestoreBegin) Reset() {
 	*x = RestoreBegin{}
-	mi := &file_muster_v1_entry_proto_msgTypes[10]
+	mi := &file_muster_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1333,7 @@ func (x *RestoreBegin) String() string {
 func (*RestoreBegin) ProtoMessage() {}
 
 func (x *RestoreBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[10]
+	mi := &file_muster_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1346,7 @@ func (x *RestoreBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreBegin.ProtoReflect.Descriptor instead.
 func (*RestoreBegin) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RestoreBegin) GetMeta() *RequestMeta {
@@ -1144,7 +1399,7 @@ type RestoreChunk struct {
 
 func (x *RestoreChunk) Reset() {
 	*x = RestoreChunk{}
-	mi := &file_muster_v1_entry_proto_msgTypes[11]
+	mi := &file_muster_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1411,7 @@ func (x *RestoreChunk) String() string {
 func (*RestoreChunk) ProtoMessage() {}
 
 func (x *RestoreChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[11]
+	mi := &file_muster_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1424,7 @@ func (x *RestoreChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreChunk.ProtoReflect.Descriptor instead.
 func (*RestoreChunk) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RestoreChunk) GetRestoreId() []byte {
@@ -1206,7 +1461,7 @@ type RestoreCommit struct {
 
 func (x *RestoreCommit) Reset() {
 	*x = RestoreCommit{}
-	mi := &file_muster_v1_entry_proto_msgTypes[12]
+	mi := &file_muster_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1473,7 @@ func (x *RestoreCommit) String() string {
 func (*RestoreCommit) ProtoMessage() {}
 
 func (x *RestoreCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[12]
+	mi := &file_muster_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1486,7 @@ func (x *RestoreCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreCommit.ProtoReflect.Descriptor instead.
 func (*RestoreCommit) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RestoreCommit) GetRestoreId() []byte {
@@ -1259,7 +1514,7 @@ type RestoreAbort struct {
 
 func (x *RestoreAbort) Reset() {
 	*x = RestoreAbort{}
-	mi := &file_muster_v1_entry_proto_msgTypes[13]
+	mi := &file_muster_v1_entry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1526,7 @@ func (x *RestoreAbort) String() string {
 func (*RestoreAbort) ProtoMessage() {}
 
 func (x *RestoreAbort) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[13]
+	mi := &file_muster_v1_entry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1539,7 @@ func (x *RestoreAbort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreAbort.ProtoReflect.Descriptor instead.
 func (*RestoreAbort) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RestoreAbort) GetRestoreId() []byte {
@@ -1305,7 +1560,7 @@ type NodeStart struct {
 
 func (x *NodeStart) Reset() {
 	*x = NodeStart{}
-	mi := &file_muster_v1_entry_proto_msgTypes[14]
+	mi := &file_muster_v1_entry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1572,7 @@ func (x *NodeStart) String() string {
 func (*NodeStart) ProtoMessage() {}
 
 func (x *NodeStart) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[14]
+	mi := &file_muster_v1_entry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1585,7 @@ func (x *NodeStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStart.ProtoReflect.Descriptor instead.
 func (*NodeStart) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NodeStart) GetNode() *NodeRecord {
@@ -1351,7 +1606,7 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x19\n" +
 	"\bstamp_ns\x18\x04 \x01(\x03R\astampNs\x12\x17\n" +
 	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12.\n" +
-	"\bcommands\x18\x06 \x03(\v2\x12.muster.v1.CommandR\bcommands\"\x91\a\n" +
+	"\bcommands\x18\x06 \x03(\v2\x12.muster.v1.CommandR\bcommands\"\xaf\t\n" +
 	"\aCommand\x125\n" +
 	"\n" +
 	"term_start\x18\x01 \x01(\v2\x14.muster.v1.TermStartH\x00R\ttermStart\x12%\n" +
@@ -1373,8 +1628,13 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\rrestore_begin\x18\x0e \x01(\v2\x17.muster.v1.RestoreBeginH\x00R\frestoreBegin\x12>\n" +
 	"\rrestore_chunk\x18\x0f \x01(\v2\x17.muster.v1.RestoreChunkH\x00R\frestoreChunk\x12A\n" +
 	"\x0erestore_commit\x18\x10 \x01(\v2\x18.muster.v1.RestoreCommitH\x00R\rrestoreCommit\x12>\n" +
-	"\rrestore_abort\x18\x11 \x01(\v2\x17.muster.v1.RestoreAbortH\x00R\frestoreAbortB\x06\n" +
-	"\x04body\"\x86\x03\n" +
+	"\rrestore_abort\x18\x11 \x01(\v2\x17.muster.v1.RestoreAbortH\x00R\frestoreAbort\x12.\n" +
+	"\aanswers\x18\x12 \x01(\v2\x12.muster.v1.AnswersH\x00R\aanswers\x12@\n" +
+	"\rundeliverable\x18\x13 \x01(\v2\x18.muster.v1.UndeliverableH\x00R\rundeliverable\x125\n" +
+	"\arestart\x18\x14 \x01(\v2\x19.muster.v1.RestartRequestH\x00R\arestart\x12B\n" +
+	"\fdelete_world\x18\x15 \x01(\v2\x1d.muster.v1.DeleteWorldRequestH\x00R\vdeleteWorld\x12/\n" +
+	"\x05start\x18\x16 \x01(\v2\x17.muster.v1.StartRequestH\x00R\x05startB\x06\n" +
+	"\x04body\"\xb5\x04\n" +
 	"\aOutcome\x12.\n" +
 	"\arefusal\x18\x01 \x01(\v2\x12.muster.v1.RefusalH\x00R\arefusal\x12-\n" +
 	"\x04join\x18\x02 \x01(\v2\x17.muster.v1.JoinResponseH\x00R\x04join\x120\n" +
@@ -1382,8 +1642,12 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\fupsert_world\x18\x04 \x01(\v2\x1e.muster.v1.UpsertWorldResponseH\x00R\vupsertWorld\x12-\n" +
 	"\x04stop\x18\x05 \x01(\v2\x17.muster.v1.StopResponseH\x00R\x04stop\x121\n" +
 	"\bverdicts\x18\x06 \x01(\v2\x13.muster.v1.VerdictsH\x00R\bverdicts\x12;\n" +
-	"\arestore\x18\a \x01(\v2\x1f.muster.v1.RestoreStateResponseH\x00R\arestoreB\x06\n" +
-	"\x04body\"\xd4\x01\n" +
+	"\arestore\x18\a \x01(\v2\x1f.muster.v1.RestoreStateResponseH\x00R\arestore\x126\n" +
+	"\arestart\x18\b \x01(\v2\x1a.muster.v1.RestartResponseH\x00R\arestart\x12C\n" +
+	"\fdelete_world\x18\t \x01(\v2\x1e.muster.v1.DeleteWorldResponseH\x00R\vdeleteWorld\x120\n" +
+	"\x05start\x18\n" +
+	" \x01(\v2\x18.muster.v1.StartResponseH\x00R\x05startB\x06\n" +
+	"\x04body\"\xfd\x01\n" +
 	"\tTermStart\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1f\n" +
 	"\vunix_micros\x18\x02 \x01(\x04R\n" +
@@ -1392,14 +1656,21 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12!\n" +
 	"\fexecution_id\x18\x04 \x01(\tR\vexecutionId\x12/\n" +
 	"\bsettings\x18\x05 \x01(\v2\x13.muster.v1.SettingsR\bsettings\x12\x16\n" +
-	"\x06voters\x18\x06 \x03(\tR\x06voters\"\x06\n" +
+	"\x06voters\x18\x06 \x03(\tR\x06voters\x12'\n" +
+	"\x0fmachine_version\x18\a \x01(\rR\x0emachineVersion\"\x06\n" +
 	"\x04Tick\"n\n" +
 	"\vReportBatch\x12.\n" +
 	"\x06groups\x18\x01 \x03(\v2\x16.muster.v1.ReportGroupR\x06groups\x12/\n" +
-	"\areports\x18\x02 \x03(\v2\x15.muster.v1.ProcReportR\areports\"P\n" +
+	"\areports\x18\x02 \x03(\v2\x15.muster.v1.ProcReportR\areports\"i\n" +
 	"\vReportGroup\x12)\n" +
 	"\x05ranks\x18\x01 \x01(\v2\x13.muster.v1.RankRunsR\x05ranks\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"2\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x17\n" +
+	"\aby_host\x18\x03 \x01(\bR\x06byHost\"@\n" +
+	"\rUndeliverable\x12/\n" +
+	"\x06orders\x18\x01 \x03(\v2\x17.muster.v1.OverdueOrderR\x06orders\"L\n" +
+	"\fOverdueOrder\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\"2\n" +
 	"\x06Expire\x12(\n" +
 	"\x05procs\x18\x01 \x03(\v2\x12.muster.v1.ProcRefR\x05procs\"\xc5\x01\n" +
 	"\x03Due\x12-\n" +
@@ -1449,7 +1720,7 @@ func file_muster_v1_entry_proto_rawDescGZIP() []byte {
 	return file_muster_v1_entry_proto_rawDescData
 }
 
-var file_muster_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_muster_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_muster_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: muster.v1.Entry
 	(*Command)(nil),              // 1: muster.v1.Command
@@ -1458,80 +1729,99 @@ var file_muster_v1_entry_proto_goTypes = []any{
 	(*Tick)(nil),                 // 4: muster.v1.Tick
 	(*ReportBatch)(nil),          // 5: muster.v1.ReportBatch
 	(*ReportGroup)(nil),          // 6: muster.v1.ReportGroup
-	(*Expire)(nil),               // 7: muster.v1.Expire
-	(*Due)(nil),                  // 8: muster.v1.Due
-	(*WorldSince)(nil),           // 9: muster.v1.WorldSince
-	(*RestoreBegin)(nil),         // 10: muster.v1.RestoreBegin
-	(*RestoreChunk)(nil),         // 11: muster.v1.RestoreChunk
-	(*RestoreCommit)(nil),        // 12: muster.v1.RestoreCommit
-	(*RestoreAbort)(nil),         // 13: muster.v1.RestoreAbort
-	(*NodeStart)(nil),            // 14: muster.v1.NodeStart
-	(*JoinRequest)(nil),          // 15: muster.v1.JoinRequest
-	(*LeaveRequest)(nil),         // 16: muster.v1.LeaveRequest
-	(*UpsertWorldRequest)(nil),   // 17: muster.v1.UpsertWorldRequest
-	(*StopRequest)(nil),          // 18: muster.v1.StopRequest
-	(*StopResult)(nil),           // 19: muster.v1.StopResult
-	(*Hello)(nil),                // 20: muster.v1.Hello
-	(*Confirm)(nil),              // 21: muster.v1.Confirm
-	(*Refusal)(nil),              // 22: muster.v1.Refusal
-	(*JoinResponse)(nil),         // 23: muster.v1.JoinResponse
-	(*LeaveResponse)(nil),        // 24: muster.v1.LeaveResponse
-	(*UpsertWorldResponse)(nil),  // 25: muster.v1.UpsertWorldResponse
-	(*StopResponse)(nil),         // 26: muster.v1.StopResponse
-	(*Verdicts)(nil),             // 27: muster.v1.Verdicts
-	(*RestoreStateResponse)(nil), // 28: muster.v1.RestoreStateResponse
-	(*Settings)(nil),             // 29: muster.v1.Settings
-	(*ProcReport)(nil),           // 30: muster.v1.ProcReport
-	(*RankRuns)(nil),             // 31: muster.v1.RankRuns
-	(*ProcRef)(nil),              // 32: muster.v1.ProcRef
-	(*RequestMeta)(nil),          // 33: muster.v1.RequestMeta
-	(*SnapshotHeader)(nil),       // 34: muster.v1.SnapshotHeader
-	(*SnapshotTrailer)(nil),      // 35: muster.v1.SnapshotTrailer
-	(*NodeRecord)(nil),           // 36: muster.v1.NodeRecord
+	(*Undeliverable)(nil),        // 7: muster.v1.Undeliverable
+	(*OverdueOrder)(nil),         // 8: muster.v1.OverdueOrder
+	(*Expire)(nil),               // 9: muster.v1.Expire
+	(*Due)(nil),                  // 10: muster.v1.Due
+	(*WorldSince)(nil),           // 11: muster.v1.WorldSince
+	(*RestoreBegin)(nil),         // 12: muster.v1.RestoreBegin
+	(*RestoreChunk)(nil),         // 13: muster.v1.RestoreChunk
+	(*RestoreCommit)(nil),        // 14: muster.v1.RestoreCommit
+	(*RestoreAbort)(nil),         // 15: muster.v1.RestoreAbort
+	(*NodeStart)(nil),            // 16: muster.v1.NodeStart
+	(*JoinRequest)(nil),          // 17: muster.v1.JoinRequest
+	(*LeaveRequest)(nil),         // 18: muster.v1.LeaveRequest
+	(*UpsertWorldRequest)(nil),   // 19: muster.v1.UpsertWorldRequest
+	(*StopRequest)(nil),          // 20: muster.v1.StopRequest
+	(*StopResult)(nil),           // 21: muster.v1.StopResult
+	(*Hello)(nil),                // 22: muster.v1.Hello
+	(*Confirm)(nil),              // 23: muster.v1.Confirm
+	(*Answers)(nil),              // 24: muster.v1.Answers
+	(*RestartRequest)(nil),       // 25: muster.v1.RestartRequest
+	(*DeleteWorldRequest)(nil),   // 26: muster.v1.DeleteWorldRequest
+	(*StartRequest)(nil),         // 27: muster.v1.StartRequest
+	(*Refusal)(nil),              // 28: muster.v1.Refusal
+	(*JoinResponse)(nil),         // 29: muster.v1.JoinResponse
+	(*LeaveResponse)(nil),        // 30: muster.v1.LeaveResponse
+	(*UpsertWorldResponse)(nil),  // 31: muster.v1.UpsertWorldResponse
+	(*StopResponse)(nil),         // 32: muster.v1.StopResponse
+	(*Verdicts)(nil),             // 33: muster.v1.Verdicts
+	(*RestoreStateResponse)(nil), // 34: muster.v1.RestoreStateResponse
+	(*RestartResponse)(nil),      // 35: muster.v1.RestartResponse
+	(*DeleteWorldResponse)(nil),  // 36: muster.v1.DeleteWorldResponse
+	(*StartResponse)(nil),        // 37: muster.v1.StartResponse
+	(*Settings)(nil),             // 38: muster.v1.Settings
+	(*ProcReport)(nil),           // 39: muster.v1.ProcReport
+	(*RankRuns)(nil),             // 40: muster.v1.RankRuns
+	(*ProcRef)(nil),              // 41: muster.v1.ProcRef
+	(*RequestMeta)(nil),          // 42: muster.v1.RequestMeta
+	(*SnapshotHeader)(nil),       // 43: muster.v1.SnapshotHeader
+	(*SnapshotTrailer)(nil),      // 44: muster.v1.SnapshotTrailer
+	(*NodeRecord)(nil),           // 45: muster.v1.NodeRecord
 }
 var file_muster_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: muster.v1.Entry.commands:type_name -> muster.v1.Command
 	3,  // 1: muster.v1.Command.term_start:type_name -> muster.v1.TermStart
 	4,  // 2: muster.v1.Command.tick:type_name -> muster.v1.Tick
-	15, // 3: muster.v1.Command.join:type_name -> muster.v1.JoinRequest
-	16, // 4: muster.v1.Command.leave:type_name -> muster.v1.LeaveRequest
-	17, // 5: muster.v1.Command.upsert_world:type_name -> muster.v1.UpsertWorldRequest
-	18, // 6: muster.v1.Command.stop:type_name -> muster.v1.StopRequest
-	19, // 7: muster.v1.Command.stop_result:type_name -> muster.v1.StopResult
-	20, // 8: muster.v1.Command.hello:type_name -> muster.v1.Hello
-	21, // 9: muster.v1.Command.confirm:type_name -> muster.v1.Confirm
+	17, // 3: muster.v1.Command.join:type_name -> muster.v1.JoinRequest
+	18, // 4: muster.v1.Command.leave:type_name -> muster.v1.LeaveRequest
+	19, // 5: muster.v1.Command.upsert_world:type_name -> muster.v1.UpsertWorldRequest
+	20, // 6: muster.v1.Command.stop:type_name -> muster.v1.StopRequest
+	21, // 7: muster.v1.Command.stop_result:type_name -> muster.v1.StopResult
+	22, // 8: muster.v1.Command.hello:type_name -> muster.v1.Hello
+	23, // 9: muster.v1.Command.confirm:type_name -> muster.v1.Confirm
 	5,  // 10: muster.v1.Command.report:type_name -> muster.v1.ReportBatch
-	7,  // 11: muster.v1.Command.expire:type_name -> muster.v1.Expire
-	8,  // 12: muster.v1.Command.due:type_name -> muster.v1.Due
-	14, // 13: muster.v1.Command.node_start:type_name -> muster.v1.NodeStart
-	10, // 14: muster.v1.Command.restore_begin:type_name -> muster.v1.RestoreBegin
-	11, // 15: muster.v1.Command.restore_chunk:type_name -> muster.v1.RestoreChunk
-	12, // 16: muster.v1.Command.restore_commit:type_name -> muster.v1.RestoreCommit
-	13, // 17: muster.v1.Command.restore_abort:type_name -> muster.v1.RestoreAbort
-	22, // 18: muster.v1.Outcome.refusal:type_name -> muster.v1.Refusal
-	23, // 19: muster.v1.Outcome.join:type_name -> muster.v1.JoinResponse
-	24, // 20: muster.v1.Outcome.leave:type_name -> muster.v1.LeaveResponse
-	25, // 21: muster.v1.Outcome.upsert_world:type_name -> muster.v1.UpsertWorldResponse
-	26, // 22: muster.v1.Outcome.stop:type_name -> muster.v1.StopResponse
-	27, // 23: muster.v1.Outcome.verdicts:type_name -> muster.v1.Verdicts
-	28, // 24: muster.v1.Outcome.restore:type_name -> muster.v1.RestoreStateResponse
-	29, // 25: muster.v1.TermStart.settings:type_name -> muster.v1.Settings
-	6,  // 26: muster.v1.ReportBatch.groups:type_name -> muster.v1.ReportGroup
-	30, // 27: muster.v1.ReportBatch.reports:type_name -> muster.v1.ProcReport
-	31, // 28: muster.v1.ReportGroup.ranks:type_name -> muster.v1.RankRuns
-	32, // 29: muster.v1.Expire.procs:type_name -> muster.v1.ProcRef
-	9,  // 30: muster.v1.Due.starts:type_name -> muster.v1.WorldSince
-	9,  // 31: muster.v1.Due.evictions:type_name -> muster.v1.WorldSince
-	32, // 32: muster.v1.Due.detached:type_name -> muster.v1.ProcRef
-	33, // 33: muster.v1.RestoreBegin.meta:type_name -> muster.v1.RequestMeta
-	34, // 34: muster.v1.RestoreBegin.header:type_name -> muster.v1.SnapshotHeader
-	35, // 35: muster.v1.RestoreCommit.trailer:type_name -> muster.v1.SnapshotTrailer
-	36, // 36: muster.v1.NodeStart.node:type_name -> muster.v1.NodeRecord
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	9,  // 11: muster.v1.Command.expire:type_name -> muster.v1.Expire
+	10, // 12: muster.v1.Command.due:type_name -> muster.v1.Due
+	16, // 13: muster.v1.Command.node_start:type_name -> muster.v1.NodeStart
+	12, // 14: muster.v1.Command.restore_begin:type_name -> muster.v1.RestoreBegin
+	13, // 15: muster.v1.Command.restore_chunk:type_name -> muster.v1.RestoreChunk
+	14, // 16: muster.v1.Command.restore_commit:type_name -> muster.v1.RestoreCommit
+	15, // 17: muster.v1.Command.restore_abort:type_name -> muster.v1.RestoreAbort
+	24, // 18: muster.v1.Command.answers:type_name -> muster.v1.Answers
+	7,  // 19: muster.v1.Command.undeliverable:type_name -> muster.v1.Undeliverable
+	25, // 20: muster.v1.Command.restart:type_name -> muster.v1.RestartRequest
+	26, // 21: muster.v1.Command.delete_world:type_name -> muster.v1.DeleteWorldRequest
+	27, // 22: muster.v1.Command.start:type_name -> muster.v1.StartRequest
+	28, // 23: muster.v1.Outcome.refusal:type_name -> muster.v1.Refusal
+	29, // 24: muster.v1.Outcome.join:type_name -> muster.v1.JoinResponse
+	30, // 25: muster.v1.Outcome.leave:type_name -> muster.v1.LeaveResponse
+	31, // 26: muster.v1.Outcome.upsert_world:type_name -> muster.v1.UpsertWorldResponse
+	32, // 27: muster.v1.Outcome.stop:type_name -> muster.v1.StopResponse
+	33, // 28: muster.v1.Outcome.verdicts:type_name -> muster.v1.Verdicts
+	34, // 29: muster.v1.Outcome.restore:type_name -> muster.v1.RestoreStateResponse
+	35, // 30: muster.v1.Outcome.restart:type_name -> muster.v1.RestartResponse
+	36, // 31: muster.v1.Outcome.delete_world:type_name -> muster.v1.DeleteWorldResponse
+	37, // 32: muster.v1.Outcome.start:type_name -> muster.v1.StartResponse
+	38, // 33: muster.v1.TermStart.settings:type_name -> muster.v1.Settings
+	6,  // 34: muster.v1.ReportBatch.groups:type_name -> muster.v1.ReportGroup
+	39, // 35: muster.v1.ReportBatch.reports:type_name -> muster.v1.ProcReport
+	40, // 36: muster.v1.ReportGroup.ranks:type_name -> muster.v1.RankRuns
+	8,  // 37: muster.v1.Undeliverable.orders:type_name -> muster.v1.OverdueOrder
+	41, // 38: muster.v1.OverdueOrder.proc:type_name -> muster.v1.ProcRef
+	41, // 39: muster.v1.Expire.procs:type_name -> muster.v1.ProcRef
+	11, // 40: muster.v1.Due.starts:type_name -> muster.v1.WorldSince
+	11, // 41: muster.v1.Due.evictions:type_name -> muster.v1.WorldSince
+	41, // 42: muster.v1.Due.detached:type_name -> muster.v1.ProcRef
+	42, // 43: muster.v1.RestoreBegin.meta:type_name -> muster.v1.RequestMeta
+	43, // 44: muster.v1.RestoreBegin.header:type_name -> muster.v1.SnapshotHeader
+	44, // 45: muster.v1.RestoreCommit.trailer:type_name -> muster.v1.SnapshotTrailer
+	45, // 46: muster.v1.NodeStart.node:type_name -> muster.v1.NodeRecord
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_entry_proto_init() }
@@ -1563,6 +1853,11 @@ func file_muster_v1_entry_proto_init() {
 		(*Command_RestoreChunk)(nil),
 		(*Command_RestoreCommit)(nil),
 		(*Command_RestoreAbort)(nil),
+		(*Command_Answers)(nil),
+		(*Command_Undeliverable)(nil),
+		(*Command_Restart)(nil),
+		(*Command_DeleteWorld)(nil),
+		(*Command_Start)(nil),
 	}
 	file_muster_v1_entry_proto_msgTypes[2].OneofWrappers = []any{
 		(*Outcome_Refusal)(nil),
@@ -1572,6 +1867,9 @@ func file_muster_v1_entry_proto_init() {
 		(*Outcome_Stop)(nil),
 		(*Outcome_Verdicts)(nil),
 		(*Outcome_Restore)(nil),
+		(*Outcome_Restart)(nil),
+		(*Outcome_DeleteWorld)(nil),
+		(*Outcome_Start)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1579,7 +1877,7 @@ func file_muster_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_entry_proto_rawDesc), len(file_muster_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -109,14 +109,18 @@ type JoinRequest struct {
 	Mode Mode `protobuf:"varint,9,opt,name=mode,proto3,enum=muster.v1.Mode" json:"mode,omitempty"`
 	// 16 random bytes; the same nonce again gets the same answer.
 	Nonce []byte `protobuf:"bytes,10,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	// Not 0: the incarnation a host's assignment gave this program, which it now claims.
+	// Not 0: the incarnation that the caller holds: the one that its host started it with, or its own before it was expired. A
+	// program claims its rank with it; a host that was silent keeps its ranks with it.
 	Incarnation uint64 `protobuf:"varint,11,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// The greatest number the library has seen; see RequestMeta.issued.
 	Issued uint64 `protobuf:"varint,12,opt,name=issued,proto3" json:"issued,omitempty"`
 	// Take the rank even though another holder's lease still runs.
 	TakeOver bool `protobuf:"varint,13,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	// Set by the leader (cleared when it comes from outside): the incarnation whose session it saw end.
-	HolderGone    uint64 `protobuf:"varint,14,opt,name=holder_gone,json=holderGone,proto3" json:"holder_gone,omitempty"`
+	HolderGone uint64 `protobuf:"varint,14,opt,name=holder_gone,json=holderGone,proto3" json:"holder_gone,omitempty"`
+	// Not 0: a host joins this rank again, whose program it runs under this spawn order. The rank takes a new incarnation, the
+	// program goes on.
+	HeldOrder     uint64 `protobuf:"varint,15,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +249,13 @@ func (x *JoinRequest) GetTakeOver() bool {
 func (x *JoinRequest) GetHolderGone() uint64 {
 	if x != nil {
 		return x.HolderGone
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetHeldOrder() uint64 {
+	if x != nil {
+		return x.HeldOrder
 	}
 	return 0
 }
@@ -521,7 +532,9 @@ type ProcReport struct {
 	// Who, with the incarnation.
 	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
 	// Actors that failed since the last report that was acknowledged; at most 64.
-	FailedActors  []*FailedActor `protobuf:"bytes,2,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
+	FailedActors []*FailedActor `protobuf:"bytes,2,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
+	// Not 0: said by the host that runs it under this spawn order, and the incarnation is not looked at.
+	HeldOrder     uint64 `protobuf:"varint,3,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -570,6 +583,13 @@ func (x *ProcReport) GetFailedActors() []*FailedActor {
 	return nil
 }
 
+func (x *ProcReport) GetHeldOrder() uint64 {
+	if x != nil {
+		return x.HeldOrder
+	}
+	return 0
+}
+
 // Verdict is what the state says to a report that it did not simply accept.
 type Verdict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -578,7 +598,9 @@ type Verdict struct {
 	// What.
 	Kind Verdict_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=muster.v1.Verdict_Kind" json:"kind,omitempty"`
 	// With KIND_ENDED: how the world ended.
-	Status        Status `protobuf:"varint,3,opt,name=status,proto3,enum=muster.v1.Status" json:"status,omitempty"`
+	Status Status `protobuf:"varint,3,opt,name=status,proto3,enum=muster.v1.Status" json:"status,omitempty"`
+	// Not 0: said to the host that runs it under this spawn order; proc then has no incarnation.
+	HeldOrder     uint64 `protobuf:"varint,4,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -634,6 +656,13 @@ func (x *Verdict) GetStatus() Status {
 	return Status_STATUS_UNSPECIFIED
 }
 
+func (x *Verdict) GetHeldOrder() uint64 {
+	if x != nil {
+		return x.HeldOrder
+	}
+	return 0
+}
+
 // Order is something that a member has to do. An addressee gets its orders in ascending order; what is not above the highest
 // it has accepted is confirmed again and not done again.
 type Order struct {
@@ -647,6 +676,8 @@ type Order struct {
 	// Types that are valid to be assigned to What:
 	//
 	//	*Order_Stop
+	//	*Order_Spawn
+	//	*Order_StopRank
 	What          isOrder_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -712,16 +743,625 @@ func (x *Order) GetStop() *StopOrder {
 	return nil
 }
 
+func (x *Order) GetSpawn() *SpawnOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Spawn); ok {
+			return x.Spawn
+		}
+	}
+	return nil
+}
+
+func (x *Order) GetStopRank() *StopRankOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_StopRank); ok {
+			return x.StopRank
+		}
+	}
+	return nil
+}
+
 type isOrder_What interface {
 	isOrder_What()
 }
 
 type Order_Stop struct {
-	// End yourself.
+	// End yourself. To a host: end what is left of the world, then answer.
 	Stop *StopOrder `protobuf:"bytes,3,opt,name=stop,proto3,oneof"`
 }
 
+type Order_Spawn struct {
+	// To a host: run a rank.
+	Spawn *SpawnOrder `protobuf:"bytes,4,opt,name=spawn,proto3,oneof"`
+}
+
+type Order_StopRank struct {
+	// To a host: end one of its ranks.
+	StopRank *StopRankOrder `protobuf:"bytes,5,opt,name=stop_rank,json=stopRank,proto3,oneof"`
+}
+
 func (*Order_Stop) isOrder_What() {}
+
+func (*Order_Spawn) isOrder_What() {}
+
+func (*Order_StopRank) isOrder_What() {}
+
+// SpawnOrder has a host run the program of a rank, once. What the host still runs of that rank it ends first.
+type SpawnOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank, with the incarnation that its program may claim.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The world's generation.
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The program; absent = the host's handler knows what a proc of this world is.
+	Exec *Exec `protobuf:"bytes,3,opt,name=exec,proto3" json:"exec,omitempty"`
+	// Ranks of the world.
+	WorldSize uint32 `protobuf:"varint,4,opt,name=world_size,json=worldSize,proto3" json:"world_size,omitempty"`
+	// Rank within the host.
+	LocalRank uint32 `protobuf:"varint,5,opt,name=local_rank,json=localRank,proto3" json:"local_rank,omitempty"`
+	// Ranks that this host has.
+	LocalWorldSize uint32 `protobuf:"varint,6,opt,name=local_world_size,json=localWorldSize,proto3" json:"local_world_size,omitempty"`
+	// The host's rank.
+	HostRank uint32 `protobuf:"varint,7,opt,name=host_rank,json=hostRank,proto3" json:"host_rank,omitempty"`
+	// What rank 0's host advertises.
+	MasterAddress string `protobuf:"bytes,8,opt,name=master_address,json=masterAddress,proto3" json:"master_address,omitempty"`
+	// 0: this is rank 0's host, which chooses a port and tells it with its confirmation.
+	MasterPort uint32 `protobuf:"varint,9,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
+	// What the program is given to end when asked, nanoseconds.
+	ProcTimeoutNs int64 `protobuf:"varint,10,opt,name=proc_timeout_ns,json=procTimeoutNs,proto3" json:"proc_timeout_ns,omitempty"`
+	// Hosts that have ranks of this world.
+	Hosts         uint32 `protobuf:"varint,11,opt,name=hosts,proto3" json:"hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpawnOrder) Reset() {
+	*x = SpawnOrder{}
+	mi := &file_muster_v1_member_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpawnOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpawnOrder) ProtoMessage() {}
+
+func (x *SpawnOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpawnOrder.ProtoReflect.Descriptor instead.
+func (*SpawnOrder) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SpawnOrder) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *SpawnOrder) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetExec() *Exec {
+	if x != nil {
+		return x.Exec
+	}
+	return nil
+}
+
+func (x *SpawnOrder) GetWorldSize() uint32 {
+	if x != nil {
+		return x.WorldSize
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetLocalRank() uint32 {
+	if x != nil {
+		return x.LocalRank
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetLocalWorldSize() uint32 {
+	if x != nil {
+		return x.LocalWorldSize
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetHostRank() uint32 {
+	if x != nil {
+		return x.HostRank
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetMasterAddress() string {
+	if x != nil {
+		return x.MasterAddress
+	}
+	return ""
+}
+
+func (x *SpawnOrder) GetMasterPort() uint32 {
+	if x != nil {
+		return x.MasterPort
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetProcTimeoutNs() int64 {
+	if x != nil {
+		return x.ProcTimeoutNs
+	}
+	return 0
+}
+
+func (x *SpawnOrder) GetHosts() uint32 {
+	if x != nil {
+		return x.Hosts
+	}
+	return 0
+}
+
+// StopRankOrder has a host end the program of a rank. The Exit is the answer.
+type StopRankOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The spawn order under which it runs.
+	SpawnedBy uint64 `protobuf:"varint,2,opt,name=spawned_by,json=spawnedBy,proto3" json:"spawned_by,omitempty"`
+	// The operation.
+	Operation uint64 `protobuf:"varint,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	// What the program is given to end by itself, nanoseconds.
+	ProcTimeoutNs int64 `protobuf:"varint,4,opt,name=proc_timeout_ns,json=procTimeoutNs,proto3" json:"proc_timeout_ns,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopRankOrder) Reset() {
+	*x = StopRankOrder{}
+	mi := &file_muster_v1_member_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopRankOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopRankOrder) ProtoMessage() {}
+
+func (x *StopRankOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopRankOrder.ProtoReflect.Descriptor instead.
+func (*StopRankOrder) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StopRankOrder) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *StopRankOrder) GetSpawnedBy() uint64 {
+	if x != nil {
+		return x.SpawnedBy
+	}
+	return 0
+}
+
+func (x *StopRankOrder) GetOperation() uint64 {
+	if x != nil {
+		return x.Operation
+	}
+	return 0
+}
+
+func (x *StopRankOrder) GetProcTimeoutNs() int64 {
+	if x != nil {
+		return x.ProcTimeoutNs
+	}
+	return 0
+}
+
+func (x *StopRankOrder) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Started says that a host has started a rank's program.
+type Started struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank; its incarnation is not looked at.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The spawn order.
+	Order         uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Started) Reset() {
+	*x = Started{}
+	mi := &file_muster_v1_member_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Started) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Started) ProtoMessage() {}
+
+func (x *Started) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Started.ProtoReflect.Descriptor instead.
+func (*Started) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Started) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *Started) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+// Exited says that a rank's program has ended, or could not be started.
+type Exited struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank; its incarnation is not looked at.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The spawn order.
+	Order uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
+	// How.
+	Exit          *Exit `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exited) Reset() {
+	*x = Exited{}
+	mi := &file_muster_v1_member_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exited) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exited) ProtoMessage() {}
+
+func (x *Exited) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exited.ProtoReflect.Descriptor instead.
+func (*Exited) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Exited) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *Exited) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+func (x *Exited) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+// HeldRank is a rank whose program a host has accepted to run in its present incarnation.
+type HeldRank struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank; its incarnation is not looked at.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// The spawn order.
+	Order uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
+	// It has been started.
+	Started bool `protobuf:"varint,3,opt,name=started,proto3" json:"started,omitempty"`
+	// It has ended; kept until that has been acknowledged.
+	Exit          *Exit `protobuf:"bytes,4,opt,name=exit,proto3" json:"exit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldRank) Reset() {
+	*x = HeldRank{}
+	mi := &file_muster_v1_member_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldRank) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldRank) ProtoMessage() {}
+
+func (x *HeldRank) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldRank.ProtoReflect.Descriptor instead.
+func (*HeldRank) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HeldRank) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *HeldRank) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+func (x *HeldRank) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
+func (x *HeldRank) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+// Answers is what one session has to say to orders, applied in its order.
+type Answers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least one.
+	Answers       []*Answer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answers) Reset() {
+	*x = Answers{}
+	mi := &file_muster_v1_member_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answers) ProtoMessage() {}
+
+func (x *Answers) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answers.ProtoReflect.Descriptor instead.
+func (*Answers) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Answers) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// Answer is one of them.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it says.
+	//
+	// Types that are valid to be assigned to Body:
+	//
+	//	*Answer_Confirm
+	//	*Answer_StopResult
+	//	*Answer_Started
+	//	*Answer_Exited
+	Body          isAnswer_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_muster_v1_member_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_member_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Answer) GetBody() isAnswer_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Answer) GetConfirm() *Confirm {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Confirm); ok {
+			return x.Confirm
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetStopResult() *StopResult {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_StopResult); ok {
+			return x.StopResult
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetStarted() *Started {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Started); ok {
+			return x.Started
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetExited() *Exited {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Exited); ok {
+			return x.Exited
+		}
+	}
+	return nil
+}
+
+type isAnswer_Body interface {
+	isAnswer_Body()
+}
+
+type Answer_Confirm struct {
+	// Orders accepted.
+	Confirm *Confirm `protobuf:"bytes,1,opt,name=confirm,proto3,oneof"`
+}
+
+type Answer_StopResult struct {
+	// What came of a stop.
+	StopResult *StopResult `protobuf:"bytes,2,opt,name=stop_result,json=stopResult,proto3,oneof"`
+}
+
+type Answer_Started struct {
+	// A rank runs.
+	Started *Started `protobuf:"bytes,3,opt,name=started,proto3,oneof"`
+}
+
+type Answer_Exited struct {
+	// A rank has ended.
+	Exited *Exited `protobuf:"bytes,4,opt,name=exited,proto3,oneof"`
+}
+
+func (*Answer_Confirm) isAnswer_Body() {}
+
+func (*Answer_StopResult) isAnswer_Body() {}
+
+func (*Answer_Started) isAnswer_Body() {}
+
+func (*Answer_Exited) isAnswer_Body() {}
 
 // StopOrder asks a proc to end.
 type StopOrder struct {
@@ -738,7 +1378,7 @@ type StopOrder struct {
 
 func (x *StopOrder) Reset() {
 	*x = StopOrder{}
-	mi := &file_muster_v1_member_proto_msgTypes[8]
+	mi := &file_muster_v1_member_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +1390,7 @@ func (x *StopOrder) String() string {
 func (*StopOrder) ProtoMessage() {}
 
 func (x *StopOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[8]
+	mi := &file_muster_v1_member_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +1403,7 @@ func (x *StopOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopOrder.ProtoReflect.Descriptor instead.
 func (*StopOrder) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{8}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StopOrder) GetOperation() uint64 {
@@ -804,7 +1444,7 @@ type StopResult struct {
 
 func (x *StopResult) Reset() {
 	*x = StopResult{}
-	mi := &file_muster_v1_member_proto_msgTypes[9]
+	mi := &file_muster_v1_member_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1456,7 @@ func (x *StopResult) String() string {
 func (*StopResult) ProtoMessage() {}
 
 func (x *StopResult) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[9]
+	mi := &file_muster_v1_member_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1469,7 @@ func (x *StopResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResult.ProtoReflect.Descriptor instead.
 func (*StopResult) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{9}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StopResult) GetProc() *ProcRef {
@@ -868,14 +1508,16 @@ type Hello struct {
 	// The epoch the members were joined in.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// All members this session speaks for, with incarnations; at most 2^20.
-	Members       []*HelloMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*HelloMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// The ranks that the hosts among them run; at most 2^20. It counts as a report of those that run.
+	Ranks         []*HeldRank `protobuf:"bytes,4,rep,name=ranks,proto3" json:"ranks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_muster_v1_member_proto_msgTypes[10]
+	mi := &file_muster_v1_member_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1529,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[10]
+	mi := &file_muster_v1_member_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1542,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{10}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Hello) GetOwner() string {
@@ -924,20 +1566,31 @@ func (x *Hello) GetMembers() []*HelloMember {
 	return nil
 }
 
+func (x *Hello) GetRanks() []*HeldRank {
+	if x != nil {
+		return x.Ranks
+	}
+	return nil
+}
+
 // HelloMember is a member that a session speaks for.
 type HelloMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who, with the incarnation.
 	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
 	// The highest order it has accepted.
-	HighestOrder  uint64 `protobuf:"varint,2,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	HighestOrder uint64 `protobuf:"varint,2,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	// Of a host: the ranks it holds, as in RankRuns.runs. A rank whose order it has accepted and that it does not hold is lost.
+	Held []byte `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"`
+	// Of rank 0's host: the port that it chose for its world; 0 if none.
+	MasterPort    uint32 `protobuf:"varint,4,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloMember) Reset() {
 	*x = HelloMember{}
-	mi := &file_muster_v1_member_proto_msgTypes[11]
+	mi := &file_muster_v1_member_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1602,7 @@ func (x *HelloMember) String() string {
 func (*HelloMember) ProtoMessage() {}
 
 func (x *HelloMember) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[11]
+	mi := &file_muster_v1_member_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1615,7 @@ func (x *HelloMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloMember.ProtoReflect.Descriptor instead.
 func (*HelloMember) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{11}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HelloMember) GetProc() *ProcRef {
@@ -979,20 +1632,36 @@ func (x *HelloMember) GetHighestOrder() uint64 {
 	return 0
 }
 
+func (x *HelloMember) GetHeld() []byte {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *HelloMember) GetMasterPort() uint32 {
+	if x != nil {
+		return x.MasterPort
+	}
+	return 0
+}
+
 // Confirm says that a member has accepted its orders up to one.
 type Confirm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who, with the incarnation.
 	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
 	// The highest order it has accepted.
-	HighestOrder  uint64 `protobuf:"varint,2,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	HighestOrder uint64 `protobuf:"varint,2,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	// Of rank 0's host: the port that it chose for its world; 0 if none.
+	MasterPort    uint32 `protobuf:"varint,3,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_muster_v1_member_proto_msgTypes[12]
+	mi := &file_muster_v1_member_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1673,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[12]
+	mi := &file_muster_v1_member_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1686,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{12}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Confirm) GetProc() *ProcRef {
@@ -1034,6 +1703,13 @@ func (x *Confirm) GetHighestOrder() uint64 {
 	return 0
 }
 
+func (x *Confirm) GetMasterPort() uint32 {
+	if x != nil {
+		return x.MasterPort
+	}
+	return 0
+}
+
 // SessionRequest is one message from a member's process to the leader.
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1045,6 +1721,8 @@ type SessionRequest struct {
 	//	*SessionRequest_Report
 	//	*SessionRequest_Confirm
 	//	*SessionRequest_StopResult
+	//	*SessionRequest_Started
+	//	*SessionRequest_Exited
 	Body          isSessionRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1052,7 +1730,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_muster_v1_member_proto_msgTypes[13]
+	mi := &file_muster_v1_member_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1742,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[13]
+	mi := &file_muster_v1_member_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1755,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{13}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SessionRequest) GetBody() isSessionRequest_Body {
@@ -1123,6 +1801,24 @@ func (x *SessionRequest) GetStopResult() *StopResult {
 	return nil
 }
 
+func (x *SessionRequest) GetStarted() *Started {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Started); ok {
+			return x.Started
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetExited() *Exited {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Exited); ok {
+			return x.Exited
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Body interface {
 	isSessionRequest_Body()
 }
@@ -1147,6 +1843,16 @@ type SessionRequest_StopResult struct {
 	StopResult *StopResult `protobuf:"bytes,4,opt,name=stop_result,json=stopResult,proto3,oneof"`
 }
 
+type SessionRequest_Started struct {
+	// A rank runs.
+	Started *Started `protobuf:"bytes,5,opt,name=started,proto3,oneof"`
+}
+
+type SessionRequest_Exited struct {
+	// A rank has ended.
+	Exited *Exited `protobuf:"bytes,6,opt,name=exited,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Body() {}
 
 func (*SessionRequest_Report) isSessionRequest_Body() {}
@@ -1154,6 +1860,10 @@ func (*SessionRequest_Report) isSessionRequest_Body() {}
 func (*SessionRequest_Confirm) isSessionRequest_Body() {}
 
 func (*SessionRequest_StopResult) isSessionRequest_Body() {}
+
+func (*SessionRequest_Started) isSessionRequest_Body() {}
+
+func (*SessionRequest_Exited) isSessionRequest_Body() {}
 
 // SessionReport reports many members in one message.
 type SessionReport struct {
@@ -1171,7 +1881,7 @@ type SessionReport struct {
 
 func (x *SessionReport) Reset() {
 	*x = SessionReport{}
-	mi := &file_muster_v1_member_proto_msgTypes[14]
+	mi := &file_muster_v1_member_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1893,7 @@ func (x *SessionReport) String() string {
 func (*SessionReport) ProtoMessage() {}
 
 func (x *SessionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[14]
+	mi := &file_muster_v1_member_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1906,7 @@ func (x *SessionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionReport.ProtoReflect.Descriptor instead.
 func (*SessionReport) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{14}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionReport) GetSeq() uint64 {
@@ -1233,6 +1943,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Order
 	//	*SessionResponse_Redirect
 	//	*SessionResponse_Refused
+	//	*SessionResponse_AppliedAnswers
 	Body          isSessionResponse_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1240,7 +1951,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_muster_v1_member_proto_msgTypes[15]
+	mi := &file_muster_v1_member_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1963,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[15]
+	mi := &file_muster_v1_member_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1976,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{15}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SessionResponse) GetBody() isSessionResponse_Body {
@@ -1329,6 +2040,15 @@ func (x *SessionResponse) GetRefused() *Refusal {
 	return nil
 }
 
+func (x *SessionResponse) GetAppliedAnswers() uint64 {
+	if x != nil {
+		if x, ok := x.Body.(*SessionResponse_AppliedAnswers); ok {
+			return x.AppliedAnswers
+		}
+	}
+	return 0
+}
+
 type isSessionResponse_Body interface {
 	isSessionResponse_Body()
 }
@@ -1363,6 +2083,11 @@ type SessionResponse_Refused struct {
 	Refused *Refusal `protobuf:"bytes,6,opt,name=refused,proto3,oneof"`
 }
 
+type SessionResponse_AppliedAnswers struct {
+	// So many answers of this session (confirm, stop_result, started, exited) are in the state, in the order they were sent.
+	AppliedAnswers uint64 `protobuf:"varint,7,opt,name=applied_answers,json=appliedAnswers,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Body() {}
 
 func (*SessionResponse_AckedSeq) isSessionResponse_Body() {}
@@ -1375,6 +2100,8 @@ func (*SessionResponse_Redirect) isSessionResponse_Body() {}
 
 func (*SessionResponse_Refused) isSessionResponse_Body() {}
 
+func (*SessionResponse_AppliedAnswers) isSessionResponse_Body() {}
+
 // Verdicts in order of (world, role, rank).
 type Verdicts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1386,7 +2113,7 @@ type Verdicts struct {
 
 func (x *Verdicts) Reset() {
 	*x = Verdicts{}
-	mi := &file_muster_v1_member_proto_msgTypes[16]
+	mi := &file_muster_v1_member_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +2125,7 @@ func (x *Verdicts) String() string {
 func (*Verdicts) ProtoMessage() {}
 
 func (x *Verdicts) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[16]
+	mi := &file_muster_v1_member_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +2138,7 @@ func (x *Verdicts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdicts.ProtoReflect.Descriptor instead.
 func (*Verdicts) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{16}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verdicts) GetVerdicts() []*Verdict {
@@ -1438,7 +2165,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_muster_v1_member_proto_msgTypes[17]
+	mi := &file_muster_v1_member_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +2177,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_member_proto_msgTypes[17]
+	mi := &file_muster_v1_member_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +2190,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_muster_v1_member_proto_rawDescGZIP(), []int{17}
+	return file_muster_v1_member_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Welcome) GetEpoch() uint64 {
@@ -1498,7 +2225,7 @@ var File_muster_v1_member_proto protoreflect.FileDescriptor
 
 const file_muster_v1_member_proto_rawDesc = "" +
 	"\n" +
-	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xa0\x03\n" +
+	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xbf\x03\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x12\n" +
@@ -1516,7 +2243,9 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\x06issued\x18\f \x01(\x04R\x06issued\x12\x1b\n" +
 	"\ttake_over\x18\r \x01(\bR\btakeOver\x12\x1f\n" +
 	"\vholder_gone\x18\x0e \x01(\x04R\n" +
-	"holderGone\"\xda\x01\n" +
+	"holderGone\x12\x1d\n" +
+	"\n" +
+	"held_order\x18\x0f \x01(\x04R\theldOrder\"\xda\x01\n" +
 	"\fJoinResponse\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12/\n" +
 	"\btimeouts\x18\x02 \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\x12\x1e\n" +
@@ -1535,15 +2264,19 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\bRankRuns\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x12\n" +
-	"\x04runs\x18\x03 \x01(\fR\x04runs\"q\n" +
+	"\x04runs\x18\x03 \x01(\fR\x04runs\"\x90\x01\n" +
 	"\n" +
 	"ProcReport\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12;\n" +
-	"\rfailed_actors\x18\x02 \x03(\v2\x16.muster.v1.FailedActorR\ffailedActors\"\x81\x02\n" +
+	"\rfailed_actors\x18\x02 \x03(\v2\x16.muster.v1.FailedActorR\ffailedActors\x12\x1d\n" +
+	"\n" +
+	"held_order\x18\x03 \x01(\x04R\theldOrder\"\xa0\x02\n" +
 	"\aVerdict\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.muster.v1.Verdict.KindR\x04kind\x12)\n" +
-	"\x06status\x18\x03 \x01(\x0e2\x11.muster.v1.StatusR\x06status\"v\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x11.muster.v1.StatusR\x06status\x12\x1d\n" +
+	"\n" +
+	"held_order\x18\x04 \x01(\x04R\theldOrder\"v\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_EXPIRED\x10\x01\x12\x13\n" +
@@ -1551,12 +2284,61 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ENDED\x10\x03\x12\x10\n" +
 	"\fKIND_UNKNOWN\x10\x04\x12\x0f\n" +
-	"\vKIND_REJOIN\x10\x05\"s\n" +
+	"\vKIND_REJOIN\x10\x05\"\xdb\x01\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12&\n" +
 	"\x04proc\x18\x02 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12*\n" +
-	"\x04stop\x18\x03 \x01(\v2\x14.muster.v1.StopOrderH\x00R\x04stopB\x06\n" +
-	"\x04what\"i\n" +
+	"\x04stop\x18\x03 \x01(\v2\x14.muster.v1.StopOrderH\x00R\x04stop\x12-\n" +
+	"\x05spawn\x18\x04 \x01(\v2\x15.muster.v1.SpawnOrderH\x00R\x05spawn\x127\n" +
+	"\tstop_rank\x18\x05 \x01(\v2\x18.muster.v1.StopRankOrderH\x00R\bstopRankB\x06\n" +
+	"\x04what\"\x84\x03\n" +
+	"\n" +
+	"SpawnOrder\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12#\n" +
+	"\x04exec\x18\x03 \x01(\v2\x0f.muster.v1.ExecR\x04exec\x12\x1d\n" +
+	"\n" +
+	"world_size\x18\x04 \x01(\rR\tworldSize\x12\x1d\n" +
+	"\n" +
+	"local_rank\x18\x05 \x01(\rR\tlocalRank\x12(\n" +
+	"\x10local_world_size\x18\x06 \x01(\rR\x0elocalWorldSize\x12\x1b\n" +
+	"\thost_rank\x18\a \x01(\rR\bhostRank\x12%\n" +
+	"\x0emaster_address\x18\b \x01(\tR\rmasterAddress\x12\x1f\n" +
+	"\vmaster_port\x18\t \x01(\rR\n" +
+	"masterPort\x12&\n" +
+	"\x0fproc_timeout_ns\x18\n" +
+	" \x01(\x03R\rprocTimeoutNs\x12\x14\n" +
+	"\x05hosts\x18\v \x01(\rR\x05hosts\"\xb4\x01\n" +
+	"\rStopRankOrder\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x1d\n" +
+	"\n" +
+	"spawned_by\x18\x02 \x01(\x04R\tspawnedBy\x12\x1c\n" +
+	"\toperation\x18\x03 \x01(\x04R\toperation\x12&\n" +
+	"\x0fproc_timeout_ns\x18\x04 \x01(\x03R\rprocTimeoutNs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"G\n" +
+	"\aStarted\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\"k\n" +
+	"\x06Exited\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\x12#\n" +
+	"\x04exit\x18\x03 \x01(\v2\x0f.muster.v1.ExitR\x04exit\"\x87\x01\n" +
+	"\bHeldRank\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x18\n" +
+	"\astarted\x18\x03 \x01(\bR\astarted\x12#\n" +
+	"\x04exit\x18\x04 \x01(\v2\x0f.muster.v1.ExitR\x04exit\"6\n" +
+	"\aAnswers\x12+\n" +
+	"\aanswers\x18\x01 \x03(\v2\x11.muster.v1.AnswerR\aanswers\"\xd7\x01\n" +
+	"\x06Answer\x12.\n" +
+	"\aconfirm\x18\x01 \x01(\v2\x12.muster.v1.ConfirmH\x00R\aconfirm\x128\n" +
+	"\vstop_result\x18\x02 \x01(\v2\x15.muster.v1.StopResultH\x00R\n" +
+	"stopResult\x12.\n" +
+	"\astarted\x18\x03 \x01(\v2\x12.muster.v1.StartedH\x00R\astarted\x12+\n" +
+	"\x06exited\x18\x04 \x01(\v2\x11.muster.v1.ExitedH\x00R\x06exitedB\x06\n" +
+	"\x04body\"i\n" +
 	"\tStopOrder\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\x04R\toperation\x12&\n" +
 	"\x0fproc_timeout_ns\x18\x02 \x01(\x03R\rprocTimeoutNs\x12\x16\n" +
@@ -1566,35 +2348,44 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x1c\n" +
 	"\toperation\x18\x02 \x01(\x04R\toperation\x12%\n" +
 	"\x0eactors_stopped\x18\x03 \x01(\rR\ractorsStopped\x12%\n" +
-	"\x0eactors_aborted\x18\x04 \x01(\rR\ractorsAborted\"e\n" +
+	"\x0eactors_aborted\x18\x04 \x01(\rR\ractorsAborted\"\x90\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
-	"\amembers\x18\x03 \x03(\v2\x16.muster.v1.HelloMemberR\amembers\"Z\n" +
+	"\amembers\x18\x03 \x03(\v2\x16.muster.v1.HelloMemberR\amembers\x12)\n" +
+	"\x05ranks\x18\x04 \x03(\v2\x13.muster.v1.HeldRankR\x05ranks\"\x8f\x01\n" +
 	"\vHelloMember\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12#\n" +
-	"\rhighest_order\x18\x02 \x01(\x04R\fhighestOrder\"V\n" +
+	"\rhighest_order\x18\x02 \x01(\x04R\fhighestOrder\x12\x12\n" +
+	"\x04held\x18\x03 \x01(\fR\x04held\x12\x1f\n" +
+	"\vmaster_port\x18\x04 \x01(\rR\n" +
+	"masterPort\"w\n" +
 	"\aConfirm\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12#\n" +
-	"\rhighest_order\x18\x02 \x01(\x04R\fhighestOrder\"\xe0\x01\n" +
+	"\rhighest_order\x18\x02 \x01(\x04R\fhighestOrder\x12\x1f\n" +
+	"\vmaster_port\x18\x03 \x01(\rR\n" +
+	"masterPort\"\xbd\x02\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.muster.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.muster.v1.SessionReportH\x00R\x06report\x12.\n" +
 	"\aconfirm\x18\x03 \x01(\v2\x12.muster.v1.ConfirmH\x00R\aconfirm\x128\n" +
 	"\vstop_result\x18\x04 \x01(\v2\x15.muster.v1.StopResultH\x00R\n" +
-	"stopResultB\x06\n" +
+	"stopResult\x12.\n" +
+	"\astarted\x18\x05 \x01(\v2\x12.muster.v1.StartedH\x00R\astarted\x12+\n" +
+	"\x06exited\x18\x06 \x01(\v2\x11.muster.v1.ExitedH\x00R\x06exitedB\x06\n" +
 	"\x04body\"}\n" +
 	"\rSessionReport\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
 	"\x05alive\x18\x02 \x03(\v2\x13.muster.v1.RankRunsR\x05alive\x12/\n" +
-	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\xaa\x02\n" +
+	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\xd5\x02\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.muster.v1.WelcomeH\x00R\awelcome\x12\x1d\n" +
 	"\tacked_seq\x18\x02 \x01(\x04H\x00R\backedSeq\x121\n" +
 	"\bverdicts\x18\x03 \x01(\v2\x13.muster.v1.VerdictsH\x00R\bverdicts\x12(\n" +
 	"\x05order\x18\x04 \x01(\v2\x10.muster.v1.OrderH\x00R\x05order\x123\n" +
 	"\bredirect\x18\x05 \x01(\v2\x15.muster.v1.LeaderHintH\x00R\bredirect\x12.\n" +
-	"\arefused\x18\x06 \x01(\v2\x12.muster.v1.RefusalH\x00R\arefusedB\x06\n" +
+	"\arefused\x18\x06 \x01(\v2\x12.muster.v1.RefusalH\x00R\arefused\x12)\n" +
+	"\x0fapplied_answers\x18\a \x01(\x04H\x00R\x0eappliedAnswersB\x06\n" +
 	"\x04body\":\n" +
 	"\bVerdicts\x12.\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x12.muster.v1.VerdictR\bverdicts\"h\n" +
@@ -1617,7 +2408,7 @@ func file_muster_v1_member_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_member_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_muster_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_muster_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_muster_v1_member_proto_goTypes = []any{
 	(Verdict_Kind)(0),       // 0: muster.v1.Verdict.Kind
 	(*JoinRequest)(nil),     // 1: muster.v1.JoinRequest
@@ -1628,62 +2419,89 @@ var file_muster_v1_member_proto_goTypes = []any{
 	(*ProcReport)(nil),      // 6: muster.v1.ProcReport
 	(*Verdict)(nil),         // 7: muster.v1.Verdict
 	(*Order)(nil),           // 8: muster.v1.Order
-	(*StopOrder)(nil),       // 9: muster.v1.StopOrder
-	(*StopResult)(nil),      // 10: muster.v1.StopResult
-	(*Hello)(nil),           // 11: muster.v1.Hello
-	(*HelloMember)(nil),     // 12: muster.v1.HelloMember
-	(*Confirm)(nil),         // 13: muster.v1.Confirm
-	(*SessionRequest)(nil),  // 14: muster.v1.SessionRequest
-	(*SessionReport)(nil),   // 15: muster.v1.SessionReport
-	(*SessionResponse)(nil), // 16: muster.v1.SessionResponse
-	(*Verdicts)(nil),        // 17: muster.v1.Verdicts
-	(*Welcome)(nil),         // 18: muster.v1.Welcome
-	(Role)(0),               // 19: muster.v1.Role
-	(*Label)(nil),           // 20: muster.v1.Label
-	(Mode)(0),               // 21: muster.v1.Mode
-	(*ProcRef)(nil),         // 22: muster.v1.ProcRef
-	(*Timeouts)(nil),        // 23: muster.v1.Timeouts
-	(*FailedActor)(nil),     // 24: muster.v1.FailedActor
-	(Status)(0),             // 25: muster.v1.Status
-	(*LeaderHint)(nil),      // 26: muster.v1.LeaderHint
-	(*Refusal)(nil),         // 27: muster.v1.Refusal
+	(*SpawnOrder)(nil),      // 9: muster.v1.SpawnOrder
+	(*StopRankOrder)(nil),   // 10: muster.v1.StopRankOrder
+	(*Started)(nil),         // 11: muster.v1.Started
+	(*Exited)(nil),          // 12: muster.v1.Exited
+	(*HeldRank)(nil),        // 13: muster.v1.HeldRank
+	(*Answers)(nil),         // 14: muster.v1.Answers
+	(*Answer)(nil),          // 15: muster.v1.Answer
+	(*StopOrder)(nil),       // 16: muster.v1.StopOrder
+	(*StopResult)(nil),      // 17: muster.v1.StopResult
+	(*Hello)(nil),           // 18: muster.v1.Hello
+	(*HelloMember)(nil),     // 19: muster.v1.HelloMember
+	(*Confirm)(nil),         // 20: muster.v1.Confirm
+	(*SessionRequest)(nil),  // 21: muster.v1.SessionRequest
+	(*SessionReport)(nil),   // 22: muster.v1.SessionReport
+	(*SessionResponse)(nil), // 23: muster.v1.SessionResponse
+	(*Verdicts)(nil),        // 24: muster.v1.Verdicts
+	(*Welcome)(nil),         // 25: muster.v1.Welcome
+	(Role)(0),               // 26: muster.v1.Role
+	(*Label)(nil),           // 27: muster.v1.Label
+	(Mode)(0),               // 28: muster.v1.Mode
+	(*ProcRef)(nil),         // 29: muster.v1.ProcRef
+	(*Timeouts)(nil),        // 30: muster.v1.Timeouts
+	(*FailedActor)(nil),     // 31: muster.v1.FailedActor
+	(Status)(0),             // 32: muster.v1.Status
+	(*Exec)(nil),            // 33: muster.v1.Exec
+	(*Exit)(nil),            // 34: muster.v1.Exit
+	(*LeaderHint)(nil),      // 35: muster.v1.LeaderHint
+	(*Refusal)(nil),         // 36: muster.v1.Refusal
 }
 var file_muster_v1_member_proto_depIdxs = []int32{
-	19, // 0: muster.v1.JoinRequest.role:type_name -> muster.v1.Role
-	20, // 1: muster.v1.JoinRequest.labels:type_name -> muster.v1.Label
-	21, // 2: muster.v1.JoinRequest.mode:type_name -> muster.v1.Mode
-	22, // 3: muster.v1.JoinResponse.proc:type_name -> muster.v1.ProcRef
-	23, // 4: muster.v1.JoinResponse.timeouts:type_name -> muster.v1.Timeouts
-	22, // 5: muster.v1.LeaveRequest.proc:type_name -> muster.v1.ProcRef
-	19, // 6: muster.v1.RankRuns.role:type_name -> muster.v1.Role
-	22, // 7: muster.v1.ProcReport.proc:type_name -> muster.v1.ProcRef
-	24, // 8: muster.v1.ProcReport.failed_actors:type_name -> muster.v1.FailedActor
-	22, // 9: muster.v1.Verdict.proc:type_name -> muster.v1.ProcRef
+	26, // 0: muster.v1.JoinRequest.role:type_name -> muster.v1.Role
+	27, // 1: muster.v1.JoinRequest.labels:type_name -> muster.v1.Label
+	28, // 2: muster.v1.JoinRequest.mode:type_name -> muster.v1.Mode
+	29, // 3: muster.v1.JoinResponse.proc:type_name -> muster.v1.ProcRef
+	30, // 4: muster.v1.JoinResponse.timeouts:type_name -> muster.v1.Timeouts
+	29, // 5: muster.v1.LeaveRequest.proc:type_name -> muster.v1.ProcRef
+	26, // 6: muster.v1.RankRuns.role:type_name -> muster.v1.Role
+	29, // 7: muster.v1.ProcReport.proc:type_name -> muster.v1.ProcRef
+	31, // 8: muster.v1.ProcReport.failed_actors:type_name -> muster.v1.FailedActor
+	29, // 9: muster.v1.Verdict.proc:type_name -> muster.v1.ProcRef
 	0,  // 10: muster.v1.Verdict.kind:type_name -> muster.v1.Verdict.Kind
-	25, // 11: muster.v1.Verdict.status:type_name -> muster.v1.Status
-	22, // 12: muster.v1.Order.proc:type_name -> muster.v1.ProcRef
-	9,  // 13: muster.v1.Order.stop:type_name -> muster.v1.StopOrder
-	22, // 14: muster.v1.StopResult.proc:type_name -> muster.v1.ProcRef
-	12, // 15: muster.v1.Hello.members:type_name -> muster.v1.HelloMember
-	22, // 16: muster.v1.HelloMember.proc:type_name -> muster.v1.ProcRef
-	22, // 17: muster.v1.Confirm.proc:type_name -> muster.v1.ProcRef
-	11, // 18: muster.v1.SessionRequest.hello:type_name -> muster.v1.Hello
-	15, // 19: muster.v1.SessionRequest.report:type_name -> muster.v1.SessionReport
-	13, // 20: muster.v1.SessionRequest.confirm:type_name -> muster.v1.Confirm
-	10, // 21: muster.v1.SessionRequest.stop_result:type_name -> muster.v1.StopResult
-	5,  // 22: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
-	6,  // 23: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
-	18, // 24: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
-	17, // 25: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
-	8,  // 26: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
-	26, // 27: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
-	27, // 28: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
-	7,  // 29: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	32, // 11: muster.v1.Verdict.status:type_name -> muster.v1.Status
+	29, // 12: muster.v1.Order.proc:type_name -> muster.v1.ProcRef
+	16, // 13: muster.v1.Order.stop:type_name -> muster.v1.StopOrder
+	9,  // 14: muster.v1.Order.spawn:type_name -> muster.v1.SpawnOrder
+	10, // 15: muster.v1.Order.stop_rank:type_name -> muster.v1.StopRankOrder
+	29, // 16: muster.v1.SpawnOrder.proc:type_name -> muster.v1.ProcRef
+	33, // 17: muster.v1.SpawnOrder.exec:type_name -> muster.v1.Exec
+	29, // 18: muster.v1.StopRankOrder.proc:type_name -> muster.v1.ProcRef
+	29, // 19: muster.v1.Started.proc:type_name -> muster.v1.ProcRef
+	29, // 20: muster.v1.Exited.proc:type_name -> muster.v1.ProcRef
+	34, // 21: muster.v1.Exited.exit:type_name -> muster.v1.Exit
+	29, // 22: muster.v1.HeldRank.proc:type_name -> muster.v1.ProcRef
+	34, // 23: muster.v1.HeldRank.exit:type_name -> muster.v1.Exit
+	15, // 24: muster.v1.Answers.answers:type_name -> muster.v1.Answer
+	20, // 25: muster.v1.Answer.confirm:type_name -> muster.v1.Confirm
+	17, // 26: muster.v1.Answer.stop_result:type_name -> muster.v1.StopResult
+	11, // 27: muster.v1.Answer.started:type_name -> muster.v1.Started
+	12, // 28: muster.v1.Answer.exited:type_name -> muster.v1.Exited
+	29, // 29: muster.v1.StopResult.proc:type_name -> muster.v1.ProcRef
+	19, // 30: muster.v1.Hello.members:type_name -> muster.v1.HelloMember
+	13, // 31: muster.v1.Hello.ranks:type_name -> muster.v1.HeldRank
+	29, // 32: muster.v1.HelloMember.proc:type_name -> muster.v1.ProcRef
+	29, // 33: muster.v1.Confirm.proc:type_name -> muster.v1.ProcRef
+	18, // 34: muster.v1.SessionRequest.hello:type_name -> muster.v1.Hello
+	22, // 35: muster.v1.SessionRequest.report:type_name -> muster.v1.SessionReport
+	20, // 36: muster.v1.SessionRequest.confirm:type_name -> muster.v1.Confirm
+	17, // 37: muster.v1.SessionRequest.stop_result:type_name -> muster.v1.StopResult
+	11, // 38: muster.v1.SessionRequest.started:type_name -> muster.v1.Started
+	12, // 39: muster.v1.SessionRequest.exited:type_name -> muster.v1.Exited
+	5,  // 40: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
+	6,  // 41: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
+	25, // 42: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
+	24, // 43: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
+	8,  // 44: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
+	35, // 45: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
+	36, // 46: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
+	7,  // 47: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_member_proto_init() }
@@ -1696,20 +2514,31 @@ func file_muster_v1_member_proto_init() {
 	file_muster_v1_world_proto_init()
 	file_muster_v1_member_proto_msgTypes[7].OneofWrappers = []any{
 		(*Order_Stop)(nil),
+		(*Order_Spawn)(nil),
+		(*Order_StopRank)(nil),
 	}
-	file_muster_v1_member_proto_msgTypes[13].OneofWrappers = []any{
+	file_muster_v1_member_proto_msgTypes[14].OneofWrappers = []any{
+		(*Answer_Confirm)(nil),
+		(*Answer_StopResult)(nil),
+		(*Answer_Started)(nil),
+		(*Answer_Exited)(nil),
+	}
+	file_muster_v1_member_proto_msgTypes[20].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Report)(nil),
 		(*SessionRequest_Confirm)(nil),
 		(*SessionRequest_StopResult)(nil),
+		(*SessionRequest_Started)(nil),
+		(*SessionRequest_Exited)(nil),
 	}
-	file_muster_v1_member_proto_msgTypes[15].OneofWrappers = []any{
+	file_muster_v1_member_proto_msgTypes[22].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_AckedSeq)(nil),
 		(*SessionResponse_Verdicts)(nil),
 		(*SessionResponse_Order)(nil),
 		(*SessionResponse_Redirect)(nil),
 		(*SessionResponse_Refused)(nil),
+		(*SessionResponse_AppliedAnswers)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1717,7 +2546,7 @@ func file_muster_v1_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_member_proto_rawDesc), len(file_muster_v1_member_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

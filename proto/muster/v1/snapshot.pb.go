@@ -21,103 +21,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What happened.
-type Event_Kind int32
-
-const (
-	// Never stored.
-	Event_KIND_UNSPECIFIED Event_Kind = 0
-	// A world came to be or was created.
-	Event_KIND_WORLD_CREATED Event_Kind = 1
-	// A world's status changed.
-	Event_KIND_WORLD_STATUS Event_Kind = 2
-	// A member joined.
-	Event_KIND_PROC_JOINED Event_Kind = 3
-	// A member left.
-	Event_KIND_PROC_LEFT Event_Kind = 4
-	// Members expired; one event per world and round.
-	Event_KIND_PROC_EXPIRED Event_Kind = 5
-	// A member was superseded.
-	Event_KIND_PROC_SUPERSEDED Event_Kind = 6
-	// A stop began.
-	Event_KIND_STOP_BEGUN Event_Kind = 7
-	// A stop is over.
-	Event_KIND_STOP_DONE Event_Kind = 8
-	// An ended world was dropped.
-	Event_KIND_WORLD_DROPPED Event_Kind = 9
-	// The state was restored.
-	Event_KIND_RESTORED Event_Kind = 10
-	// The system's phase changed.
-	Event_KIND_PHASE Event_Kind = 11
-	// A rule broke; nothing was changed.
-	Event_KIND_RULE_BROKEN Event_Kind = 12
-	// Actors of a member failed.
-	Event_KIND_ACTOR_FAILED Event_Kind = 13
-)
-
-// Enum value maps for Event_Kind.
-var (
-	Event_Kind_name = map[int32]string{
-		0:  "KIND_UNSPECIFIED",
-		1:  "KIND_WORLD_CREATED",
-		2:  "KIND_WORLD_STATUS",
-		3:  "KIND_PROC_JOINED",
-		4:  "KIND_PROC_LEFT",
-		5:  "KIND_PROC_EXPIRED",
-		6:  "KIND_PROC_SUPERSEDED",
-		7:  "KIND_STOP_BEGUN",
-		8:  "KIND_STOP_DONE",
-		9:  "KIND_WORLD_DROPPED",
-		10: "KIND_RESTORED",
-		11: "KIND_PHASE",
-		12: "KIND_RULE_BROKEN",
-		13: "KIND_ACTOR_FAILED",
-	}
-	Event_Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":     0,
-		"KIND_WORLD_CREATED":   1,
-		"KIND_WORLD_STATUS":    2,
-		"KIND_PROC_JOINED":     3,
-		"KIND_PROC_LEFT":       4,
-		"KIND_PROC_EXPIRED":    5,
-		"KIND_PROC_SUPERSEDED": 6,
-		"KIND_STOP_BEGUN":      7,
-		"KIND_STOP_DONE":       8,
-		"KIND_WORLD_DROPPED":   9,
-		"KIND_RESTORED":        10,
-		"KIND_PHASE":           11,
-		"KIND_RULE_BROKEN":     12,
-		"KIND_ACTOR_FAILED":    13,
-	}
-)
-
-func (x Event_Kind) Enum() *Event_Kind {
-	p := new(Event_Kind)
-	*p = x
-	return p
-}
-
-func (x Event_Kind) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_muster_v1_snapshot_proto_enumTypes[0].Descriptor()
-}
-
-func (Event_Kind) Type() protoreflect.EnumType {
-	return &file_muster_v1_snapshot_proto_enumTypes[0]
-}
-
-func (x Event_Kind) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Event_Kind.Descriptor instead.
-func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{9, 0}
-}
-
 // SnapshotHeader opens a state file (a Raft snapshot and a saved state are the same). The file is the magic "MUSTER01", then
 // frames: length (4 bytes, little endian), CRC-32C of the body (4 bytes, little endian), body. The first body is the header, the
 // last the trailer, those between are Records in key order.
@@ -283,6 +186,7 @@ type Record struct {
 	//	*Record_Ended
 	//	*Record_Request
 	//	*Record_Event
+	//	*Record_HostRank
 	Body          isRecord_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -415,6 +319,15 @@ func (x *Record) GetEvent() *Event {
 	return nil
 }
 
+func (x *Record) GetHostRank() *HostRank {
+	if x != nil {
+		if x, ok := x.Body.(*Record_HostRank); ok {
+			return x.HostRank
+		}
+	}
+	return nil
+}
+
 type isRecord_Body interface {
 	isRecord_Body()
 }
@@ -450,7 +363,7 @@ type Record_Stop struct {
 }
 
 type Record_StopTarget struct {
-	// By (operation, order).
+	// By (operation, place in the operation).
 	StopTarget *StopTarget `protobuf:"bytes,7,opt,name=stop_target,json=stopTarget,proto3,oneof"`
 }
 
@@ -467,6 +380,11 @@ type Record_Request struct {
 type Record_Event struct {
 	// Oldest first.
 	Event *Event `protobuf:"bytes,10,opt,name=event,proto3,oneof"`
+}
+
+type Record_HostRank struct {
+	// By (world, rank).
+	HostRank *HostRank `protobuf:"bytes,11,opt,name=host_rank,json=hostRank,proto3,oneof"`
 }
 
 func (*Record_Core) isRecord_Body() {}
@@ -488,6 +406,8 @@ func (*Record_Ended) isRecord_Body() {}
 func (*Record_Request) isRecord_Body() {}
 
 func (*Record_Event) isRecord_Body() {}
+
+func (*Record_HostRank) isRecord_Body() {}
 
 // CoreRecord is what there is once.
 type CoreRecord struct {
@@ -707,7 +627,13 @@ type WorldRecord struct {
 	// Ended worlds: number at the end.
 	Ended uint64 `protobuf:"varint,12,opt,name=ended,proto3" json:"ended,omitempty"`
 	// What it had become when its stop began: what its status shall be when it has ended, and why.
-	End           *Condition `protobuf:"bytes,13,opt,name=end,proto3" json:"end,omitempty"`
+	End *Condition `protobuf:"bytes,13,opt,name=end,proto3" json:"end,omitempty"`
+	// What began the present trouble; gone once the world is Live again.
+	FirstCause *Cause `protobuf:"bytes,14,opt,name=first_cause,json=firstCause,proto3" json:"first_cause,omitempty"`
+	// What rank 0's host advertises, from when the ranks were first ordered to start.
+	MasterAddress string `protobuf:"bytes,15,opt,name=master_address,json=masterAddress,proto3" json:"master_address,omitempty"`
+	// The spec's, or what rank 0's host chose; 0 while that is not known.
+	MasterPort    uint32 `protobuf:"varint,16,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -833,6 +759,100 @@ func (x *WorldRecord) GetEnd() *Condition {
 	return nil
 }
 
+func (x *WorldRecord) GetFirstCause() *Cause {
+	if x != nil {
+		return x.FirstCause
+	}
+	return nil
+}
+
+func (x *WorldRecord) GetMasterAddress() string {
+	if x != nil {
+		return x.MasterAddress
+	}
+	return ""
+}
+
+func (x *WorldRecord) GetMasterPort() uint32 {
+	if x != nil {
+		return x.MasterPort
+	}
+	return 0
+}
+
+// HostRank is a host rank that was given in a living world.
+type HostRank struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// World id.
+	World string `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
+	// The host rank.
+	Rank uint32 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
+	// Key of the agent it was last given to: who gets it again.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// That agent has left; the rank may be given to another.
+	Left          bool `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRank) Reset() {
+	*x = HostRank{}
+	mi := &file_muster_v1_snapshot_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRank) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRank) ProtoMessage() {}
+
+func (x *HostRank) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_snapshot_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRank.ProtoReflect.Descriptor instead.
+func (*HostRank) Descriptor() ([]byte, []int) {
+	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HostRank) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+func (x *HostRank) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *HostRank) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *HostRank) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
 // ProcRecord is a member.
 type ProcRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -863,14 +883,16 @@ type ProcRecord struct {
 	// Clock at its last report, nanoseconds. (Kept in a column of its own in memory.)
 	LastReportNs int64 `protobuf:"varint,13,opt,name=last_report_ns,json=lastReportNs,proto3" json:"last_report_ns,omitempty"`
 	// The highest order it has accepted.
-	HighestOrder  uint64 `protobuf:"varint,14,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	HighestOrder uint64 `protobuf:"varint,14,opt,name=highest_order,json=highestOrder,proto3" json:"highest_order,omitempty"`
+	// The run of a program that makes it what it is, where a host runs it.
+	Assignment    *Assignment `protobuf:"bytes,15,opt,name=assignment,proto3" json:"assignment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcRecord) Reset() {
 	*x = ProcRecord{}
-	mi := &file_muster_v1_snapshot_proto_msgTypes[5]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +904,7 @@ func (x *ProcRecord) String() string {
 func (*ProcRecord) ProtoMessage() {}
 
 func (x *ProcRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_snapshot_proto_msgTypes[5]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +917,7 @@ func (x *ProcRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcRecord.ProtoReflect.Descriptor instead.
 func (*ProcRecord) Descriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProcRecord) GetProc() *ProcRef {
@@ -996,6 +1018,13 @@ func (x *ProcRecord) GetHighestOrder() uint64 {
 	return 0
 }
 
+func (x *ProcRecord) GetAssignment() *Assignment {
+	if x != nil {
+		return x.Assignment
+	}
+	return nil
+}
+
 // StopRecord is a stop operation.
 type StopRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1021,7 +1050,7 @@ type StopRecord struct {
 
 func (x *StopRecord) Reset() {
 	*x = StopRecord{}
-	mi := &file_muster_v1_snapshot_proto_msgTypes[6]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1062,7 @@ func (x *StopRecord) String() string {
 func (*StopRecord) ProtoMessage() {}
 
 func (x *StopRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_snapshot_proto_msgTypes[6]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1075,7 @@ func (x *StopRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRecord.ProtoReflect.Descriptor instead.
 func (*StopRecord) Descriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StopRecord) GetOperation() uint64 {
@@ -1110,9 +1139,11 @@ type StopTarget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operation.
 	Operation uint64 `protobuf:"varint,8,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Place among the operation's targets, from 1; 0 in operations of rules of version 1, where the order is the place.
+	Place uint32 `protobuf:"varint,11,opt,name=place,proto3" json:"place,omitempty"`
 	// Who, with the incarnation.
 	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
-	// The order that tells it.
+	// The order that tells it; 0 while nobody is to be told yet.
 	Order uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
 	// It has accepted the order.
 	Accepted bool `protobuf:"varint,3,opt,name=accepted,proto3" json:"accepted,omitempty"`
@@ -1124,13 +1155,17 @@ type StopTarget struct {
 	ActorsStopped uint32 `protobuf:"varint,6,opt,name=actors_stopped,json=actorsStopped,proto3" json:"actors_stopped,omitempty"`
 	// From its StopResult.
 	ActorsAborted uint32 `protobuf:"varint,7,opt,name=actors_aborted,json=actorsAborted,proto3" json:"actors_aborted,omitempty"`
+	// It is told through this host, with its incarnation; absent: it is told itself.
+	Via *ProcRef `protobuf:"bytes,9,opt,name=via,proto3" json:"via,omitempty"`
+	// Cluster clock at which the order became due, nanoseconds.
+	DueNs         int64 `protobuf:"varint,10,opt,name=due_ns,json=dueNs,proto3" json:"due_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StopTarget) Reset() {
 	*x = StopTarget{}
-	mi := &file_muster_v1_snapshot_proto_msgTypes[7]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1177,7 @@ func (x *StopTarget) String() string {
 func (*StopTarget) ProtoMessage() {}
 
 func (x *StopTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_snapshot_proto_msgTypes[7]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,12 +1190,19 @@ func (x *StopTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTarget.ProtoReflect.Descriptor instead.
 func (*StopTarget) Descriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StopTarget) GetOperation() uint64 {
 	if x != nil {
 		return x.Operation
+	}
+	return 0
+}
+
+func (x *StopTarget) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
 	}
 	return 0
 }
@@ -1214,6 +1256,20 @@ func (x *StopTarget) GetActorsAborted() uint32 {
 	return 0
 }
 
+func (x *StopTarget) GetVia() *ProcRef {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
+func (x *StopTarget) GetDueNs() int64 {
+	if x != nil {
+		return x.DueNs
+	}
+	return 0
+}
+
 // RequestRecord is a request that was answered.
 type RequestRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1233,7 +1289,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_muster_v1_snapshot_proto_msgTypes[8]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1301,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_snapshot_proto_msgTypes[8]
+	mi := &file_muster_v1_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1314,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RequestRecord) GetId() []byte {
@@ -1296,133 +1352,6 @@ func (x *RequestRecord) GetClockNs() int64 {
 	return 0
 }
 
-// Event is something that happened, for people and watchers.
-type Event struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its number.
-	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	// What.
-	Kind Event_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=muster.v1.Event_Kind" json:"kind,omitempty"`
-	// Cluster clock, nanoseconds.
-	ClockNs int64 `protobuf:"varint,3,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
-	// Unix milliseconds, for people.
-	WallMs int64 `protobuf:"varint,4,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
-	// The world, if one is concerned.
-	World string `protobuf:"bytes,5,opt,name=world,proto3" json:"world,omitempty"`
-	// Its generation.
-	Generation uint64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
-	// The ranks concerned, as in RankRuns.runs.
-	Ranks []byte `protobuf:"bytes,7,opt,name=ranks,proto3" json:"ranks,omitempty"`
-	// Role of those.
-	Role Role `protobuf:"varint,8,opt,name=role,proto3,enum=muster.v1.Role" json:"role,omitempty"`
-	// The new status, with KIND_WORLD_STATUS.
-	Status Status `protobuf:"varint,9,opt,name=status,proto3,enum=muster.v1.Status" json:"status,omitempty"`
-	// In words; at most 1 KiB.
-	Text          string `protobuf:"bytes,10,opt,name=text,proto3" json:"text,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Event) Reset() {
-	*x = Event{}
-	mi := &file_muster_v1_snapshot_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Event) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Event) ProtoMessage() {}
-
-func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_snapshot_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Event.ProtoReflect.Descriptor instead.
-func (*Event) Descriptor() ([]byte, []int) {
-	return file_muster_v1_snapshot_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *Event) GetNumber() uint64 {
-	if x != nil {
-		return x.Number
-	}
-	return 0
-}
-
-func (x *Event) GetKind() Event_Kind {
-	if x != nil {
-		return x.Kind
-	}
-	return Event_KIND_UNSPECIFIED
-}
-
-func (x *Event) GetClockNs() int64 {
-	if x != nil {
-		return x.ClockNs
-	}
-	return 0
-}
-
-func (x *Event) GetWallMs() int64 {
-	if x != nil {
-		return x.WallMs
-	}
-	return 0
-}
-
-func (x *Event) GetWorld() string {
-	if x != nil {
-		return x.World
-	}
-	return ""
-}
-
-func (x *Event) GetGeneration() uint64 {
-	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *Event) GetRanks() []byte {
-	if x != nil {
-		return x.Ranks
-	}
-	return nil
-}
-
-func (x *Event) GetRole() Role {
-	if x != nil {
-		return x.Role
-	}
-	return Role_ROLE_UNSPECIFIED
-}
-
-func (x *Event) GetStatus() Status {
-	if x != nil {
-		return x.Status
-	}
-	return Status_STATUS_UNSPECIFIED
-}
-
-func (x *Event) GetText() string {
-	if x != nil {
-		return x.Text
-	}
-	return ""
-}
-
 var File_muster_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_muster_v1_snapshot_proto_rawDesc = "" +
@@ -1438,7 +1367,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\bclock_ns\x18\x06 \x01(\x03R\aclockNs\"9\n" +
 	"\x0fSnapshotTrailer\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x10\n" +
-	"\x03sum\x18\x02 \x01(\fR\x03sum\"\xf3\x03\n" +
+	"\x03sum\x18\x02 \x01(\fR\x03sum\"\xa7\x04\n" +
 	"\x06Record\x12+\n" +
 	"\x04core\x18\x01 \x01(\v2\x15.muster.v1.CoreRecordH\x00R\x04core\x12+\n" +
 	"\x04node\x18\x02 \x01(\v2\x15.muster.v1.NodeRecordH\x00R\x04node\x12.\n" +
@@ -1451,7 +1380,8 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x05ended\x18\b \x01(\v2\x16.muster.v1.WorldRecordH\x00R\x05ended\x124\n" +
 	"\arequest\x18\t \x01(\v2\x18.muster.v1.RequestRecordH\x00R\arequest\x12(\n" +
 	"\x05event\x18\n" +
-	" \x01(\v2\x10.muster.v1.EventH\x00R\x05eventB\x06\n" +
+	" \x01(\v2\x10.muster.v1.EventH\x00R\x05event\x122\n" +
+	"\thost_rank\x18\v \x01(\v2\x13.muster.v1.HostRankH\x00R\bhostRankB\x06\n" +
 	"\x04body\"\xfb\x04\n" +
 	"\n" +
 	"CoreRecord\x12\x1d\n" +
@@ -1476,7 +1406,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\vsystem_stop\x18\x0f \x01(\x04R\n" +
 	"systemStop\x122\n" +
 	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
-	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\"\xd6\x03\n" +
+	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\"\xd1\x04\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -1493,7 +1423,17 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	" \x01(\x04R\x04stop\x12\"\n" +
 	"\rspec_since_ns\x18\v \x01(\x03R\vspecSinceNs\x12\x14\n" +
 	"\x05ended\x18\f \x01(\x04R\x05ended\x12&\n" +
-	"\x03end\x18\r \x01(\v2\x14.muster.v1.ConditionR\x03end\"\x87\x04\n" +
+	"\x03end\x18\r \x01(\v2\x14.muster.v1.ConditionR\x03end\x121\n" +
+	"\vfirst_cause\x18\x0e \x01(\v2\x10.muster.v1.CauseR\n" +
+	"firstCause\x12%\n" +
+	"\x0emaster_address\x18\x0f \x01(\tR\rmasterAddress\x12\x1f\n" +
+	"\vmaster_port\x18\x10 \x01(\rR\n" +
+	"masterPort\"Z\n" +
+	"\bHostRank\x12\x14\n" +
+	"\x05world\x18\x01 \x01(\tR\x05world\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x12\n" +
+	"\x04left\x18\x04 \x01(\bR\x04left\"\xbe\x04\n" +
 	"\n" +
 	"ProcRecord\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
@@ -1510,7 +1450,10 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\rfailed_actors\x18\v \x03(\v2\x16.muster.v1.FailedActorR\ffailedActors\x12,\n" +
 	"\x12failed_actor_count\x18\f \x01(\rR\x10failedActorCount\x12$\n" +
 	"\x0elast_report_ns\x18\r \x01(\x03R\flastReportNs\x12#\n" +
-	"\rhighest_order\x18\x0e \x01(\x04R\fhighestOrder\"\xfa\x01\n" +
+	"\rhighest_order\x18\x0e \x01(\x04R\fhighestOrder\x125\n" +
+	"\n" +
+	"assignment\x18\x0f \x01(\v2\x15.muster.v1.AssignmentR\n" +
+	"assignment\"\xfa\x01\n" +
 	"\n" +
 	"StopRecord\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\x04R\toperation\x12\x16\n" +
@@ -1523,54 +1466,27 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x0fproc_timeout_ns\x18\x05 \x01(\x03R\rprocTimeoutNs\x12 \n" +
 	"\vgenerations\x18\x06 \x03(\x04R\vgenerations\x12\x12\n" +
 	"\x04done\x18\a \x01(\bR\x04done\x12\x17\n" +
-	"\adone_ns\x18\b \x01(\x03R\x06doneNs\"\x80\x02\n" +
+	"\adone_ns\x18\b \x01(\x03R\x06doneNs\"\xd3\x02\n" +
 	"\n" +
 	"StopTarget\x12\x1c\n" +
-	"\toperation\x18\b \x01(\x04R\toperation\x12&\n" +
+	"\toperation\x18\b \x01(\x04R\toperation\x12\x14\n" +
+	"\x05place\x18\v \x01(\rR\x05place\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x1a\n" +
 	"\baccepted\x18\x03 \x01(\bR\baccepted\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\bR\x04done\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12%\n" +
 	"\x0eactors_stopped\x18\x06 \x01(\rR\ractorsStopped\x12%\n" +
-	"\x0eactors_aborted\x18\a \x01(\rR\ractorsAborted\"\x80\x01\n" +
+	"\x0eactors_aborted\x18\a \x01(\rR\ractorsAborted\x12$\n" +
+	"\x03via\x18\t \x01(\v2\x12.muster.v1.ProcRefR\x03via\x12\x15\n" +
+	"\x06due_ns\x18\n" +
+	" \x01(\x03R\x05dueNs\"\x80\x01\n" +
 	"\rRequestRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\fR\x04body\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\fR\aoutcome\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x19\n" +
-	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\"\xe8\x04\n" +
-	"\x05Event\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\x12)\n" +
-	"\x04kind\x18\x02 \x01(\x0e2\x15.muster.v1.Event.KindR\x04kind\x12\x19\n" +
-	"\bclock_ns\x18\x03 \x01(\x03R\aclockNs\x12\x17\n" +
-	"\awall_ms\x18\x04 \x01(\x03R\x06wallMs\x12\x14\n" +
-	"\x05world\x18\x05 \x01(\tR\x05world\x12\x1e\n" +
-	"\n" +
-	"generation\x18\x06 \x01(\x04R\n" +
-	"generation\x12\x14\n" +
-	"\x05ranks\x18\a \x01(\fR\x05ranks\x12#\n" +
-	"\x04role\x18\b \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12)\n" +
-	"\x06status\x18\t \x01(\x0e2\x11.muster.v1.StatusR\x06status\x12\x12\n" +
-	"\x04text\x18\n" +
-	" \x01(\tR\x04text\"\xb7\x02\n" +
-	"\x04Kind\x12\x14\n" +
-	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12KIND_WORLD_CREATED\x10\x01\x12\x15\n" +
-	"\x11KIND_WORLD_STATUS\x10\x02\x12\x14\n" +
-	"\x10KIND_PROC_JOINED\x10\x03\x12\x12\n" +
-	"\x0eKIND_PROC_LEFT\x10\x04\x12\x15\n" +
-	"\x11KIND_PROC_EXPIRED\x10\x05\x12\x18\n" +
-	"\x14KIND_PROC_SUPERSEDED\x10\x06\x12\x13\n" +
-	"\x0fKIND_STOP_BEGUN\x10\a\x12\x12\n" +
-	"\x0eKIND_STOP_DONE\x10\b\x12\x16\n" +
-	"\x12KIND_WORLD_DROPPED\x10\t\x12\x11\n" +
-	"\rKIND_RESTORED\x10\n" +
-	"\x12\x0e\n" +
-	"\n" +
-	"KIND_PHASE\x10\v\x12\x14\n" +
-	"\x10KIND_RULE_BROKEN\x10\f\x12\x15\n" +
-	"\x11KIND_ACTOR_FAILED\x10\rB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
+	"\bclock_ns\x18\x05 \x01(\x03R\aclockNsB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
 
 var (
 	file_muster_v1_snapshot_proto_rawDescOnce sync.Once
@@ -1584,67 +1500,67 @@ func file_muster_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_muster_v1_snapshot_proto_rawDescData
 }
 
-var file_muster_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_muster_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_muster_v1_snapshot_proto_goTypes = []any{
-	(Event_Kind)(0),         // 0: muster.v1.Event.Kind
-	(*SnapshotHeader)(nil),  // 1: muster.v1.SnapshotHeader
-	(*SnapshotTrailer)(nil), // 2: muster.v1.SnapshotTrailer
-	(*Record)(nil),          // 3: muster.v1.Record
-	(*CoreRecord)(nil),      // 4: muster.v1.CoreRecord
-	(*WorldRecord)(nil),     // 5: muster.v1.WorldRecord
+	(*SnapshotHeader)(nil),  // 0: muster.v1.SnapshotHeader
+	(*SnapshotTrailer)(nil), // 1: muster.v1.SnapshotTrailer
+	(*Record)(nil),          // 2: muster.v1.Record
+	(*CoreRecord)(nil),      // 3: muster.v1.CoreRecord
+	(*WorldRecord)(nil),     // 4: muster.v1.WorldRecord
+	(*HostRank)(nil),        // 5: muster.v1.HostRank
 	(*ProcRecord)(nil),      // 6: muster.v1.ProcRecord
 	(*StopRecord)(nil),      // 7: muster.v1.StopRecord
 	(*StopTarget)(nil),      // 8: muster.v1.StopTarget
 	(*RequestRecord)(nil),   // 9: muster.v1.RequestRecord
-	(*Event)(nil),           // 10: muster.v1.Event
-	(*NodeRecord)(nil),      // 11: muster.v1.NodeRecord
+	(*NodeRecord)(nil),      // 10: muster.v1.NodeRecord
+	(*Event)(nil),           // 11: muster.v1.Event
 	(Phase)(0),              // 12: muster.v1.Phase
 	(*Settings)(nil),        // 13: muster.v1.Settings
 	(*WorldSpec)(nil),       // 14: muster.v1.WorldSpec
 	(*Timeouts)(nil),        // 15: muster.v1.Timeouts
 	(*Label)(nil),           // 16: muster.v1.Label
 	(*Condition)(nil),       // 17: muster.v1.Condition
-	(*ProcRef)(nil),         // 18: muster.v1.ProcRef
-	(Mode)(0),               // 19: muster.v1.Mode
-	(Health)(0),             // 20: muster.v1.Health
-	(*FailedActor)(nil),     // 21: muster.v1.FailedActor
-	(Role)(0),               // 22: muster.v1.Role
-	(Status)(0),             // 23: muster.v1.Status
+	(*Cause)(nil),           // 18: muster.v1.Cause
+	(*ProcRef)(nil),         // 19: muster.v1.ProcRef
+	(Mode)(0),               // 20: muster.v1.Mode
+	(Health)(0),             // 21: muster.v1.Health
+	(*FailedActor)(nil),     // 22: muster.v1.FailedActor
+	(*Assignment)(nil),      // 23: muster.v1.Assignment
 }
 var file_muster_v1_snapshot_proto_depIdxs = []int32{
-	4,  // 0: muster.v1.Record.core:type_name -> muster.v1.CoreRecord
-	11, // 1: muster.v1.Record.node:type_name -> muster.v1.NodeRecord
-	5,  // 2: muster.v1.Record.world:type_name -> muster.v1.WorldRecord
+	3,  // 0: muster.v1.Record.core:type_name -> muster.v1.CoreRecord
+	10, // 1: muster.v1.Record.node:type_name -> muster.v1.NodeRecord
+	4,  // 2: muster.v1.Record.world:type_name -> muster.v1.WorldRecord
 	6,  // 3: muster.v1.Record.proc:type_name -> muster.v1.ProcRecord
 	6,  // 4: muster.v1.Record.detached:type_name -> muster.v1.ProcRecord
 	7,  // 5: muster.v1.Record.stop:type_name -> muster.v1.StopRecord
 	8,  // 6: muster.v1.Record.stop_target:type_name -> muster.v1.StopTarget
-	5,  // 7: muster.v1.Record.ended:type_name -> muster.v1.WorldRecord
+	4,  // 7: muster.v1.Record.ended:type_name -> muster.v1.WorldRecord
 	9,  // 8: muster.v1.Record.request:type_name -> muster.v1.RequestRecord
-	10, // 9: muster.v1.Record.event:type_name -> muster.v1.Event
-	12, // 10: muster.v1.CoreRecord.phase:type_name -> muster.v1.Phase
-	13, // 11: muster.v1.CoreRecord.settings:type_name -> muster.v1.Settings
-	14, // 12: muster.v1.WorldRecord.spec:type_name -> muster.v1.WorldSpec
-	15, // 13: muster.v1.WorldRecord.timeouts:type_name -> muster.v1.Timeouts
-	16, // 14: muster.v1.WorldRecord.labels:type_name -> muster.v1.Label
-	17, // 15: muster.v1.WorldRecord.condition:type_name -> muster.v1.Condition
-	17, // 16: muster.v1.WorldRecord.end:type_name -> muster.v1.Condition
-	18, // 17: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
-	16, // 18: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
-	19, // 19: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
-	20, // 20: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
-	15, // 21: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
-	21, // 22: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
-	18, // 23: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
-	0,  // 24: muster.v1.Event.kind:type_name -> muster.v1.Event.Kind
-	22, // 25: muster.v1.Event.role:type_name -> muster.v1.Role
-	23, // 26: muster.v1.Event.status:type_name -> muster.v1.Status
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	11, // 9: muster.v1.Record.event:type_name -> muster.v1.Event
+	5,  // 10: muster.v1.Record.host_rank:type_name -> muster.v1.HostRank
+	12, // 11: muster.v1.CoreRecord.phase:type_name -> muster.v1.Phase
+	13, // 12: muster.v1.CoreRecord.settings:type_name -> muster.v1.Settings
+	14, // 13: muster.v1.WorldRecord.spec:type_name -> muster.v1.WorldSpec
+	15, // 14: muster.v1.WorldRecord.timeouts:type_name -> muster.v1.Timeouts
+	16, // 15: muster.v1.WorldRecord.labels:type_name -> muster.v1.Label
+	17, // 16: muster.v1.WorldRecord.condition:type_name -> muster.v1.Condition
+	17, // 17: muster.v1.WorldRecord.end:type_name -> muster.v1.Condition
+	18, // 18: muster.v1.WorldRecord.first_cause:type_name -> muster.v1.Cause
+	19, // 19: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
+	16, // 20: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
+	20, // 21: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
+	21, // 22: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
+	15, // 23: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
+	22, // 24: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
+	23, // 25: muster.v1.ProcRecord.assignment:type_name -> muster.v1.Assignment
+	19, // 26: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
+	19, // 27: muster.v1.StopTarget.via:type_name -> muster.v1.ProcRef
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_snapshot_proto_init() }
@@ -1666,20 +1582,20 @@ func file_muster_v1_snapshot_proto_init() {
 		(*Record_Ended)(nil),
 		(*Record_Request)(nil),
 		(*Record_Event)(nil),
+		(*Record_HostRank)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_snapshot_proto_rawDesc), len(file_muster_v1_snapshot_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      0,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_muster_v1_snapshot_proto_goTypes,
 		DependencyIndexes: file_muster_v1_snapshot_proto_depIdxs,
-		EnumInfos:         file_muster_v1_snapshot_proto_enumTypes,
 		MessageInfos:      file_muster_v1_snapshot_proto_msgTypes,
 	}.Build()
 	File_muster_v1_snapshot_proto = out.File

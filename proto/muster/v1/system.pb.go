@@ -805,7 +805,15 @@ type WorldView struct {
 	// Its members on this page.
 	Procs []*ProcView `protobuf:"bytes,10,rep,name=procs,proto3" json:"procs,omitempty"`
 	// Resolved timeouts.
-	Timeouts      *Timeouts `protobuf:"bytes,11,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	Timeouts *Timeouts `protobuf:"bytes,11,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	// What began the present trouble, or what ended it; absent if nothing did.
+	FirstCause *Cause `protobuf:"bytes,12,opt,name=first_cause,json=firstCause,proto3" json:"first_cause,omitempty"`
+	// The stop operation that runs, or ended it; 0 if none.
+	Stop uint64 `protobuf:"varint,13,opt,name=stop,proto3" json:"stop,omitempty"`
+	// Where rank 0 listens for its peers; empty while that is not known.
+	MasterAddress string `protobuf:"bytes,14,opt,name=master_address,json=masterAddress,proto3" json:"master_address,omitempty"`
+	// The port of that; 0 while it is not known.
+	MasterPort    uint32 `protobuf:"varint,15,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -917,6 +925,34 @@ func (x *WorldView) GetTimeouts() *Timeouts {
 	return nil
 }
 
+func (x *WorldView) GetFirstCause() *Cause {
+	if x != nil {
+		return x.FirstCause
+	}
+	return nil
+}
+
+func (x *WorldView) GetStop() uint64 {
+	if x != nil {
+		return x.Stop
+	}
+	return 0
+}
+
+func (x *WorldView) GetMasterAddress() string {
+	if x != nil {
+		return x.MasterAddress
+	}
+	return ""
+}
+
+func (x *WorldView) GetMasterPort() uint32 {
+	if x != nil {
+		return x.MasterPort
+	}
+	return 0
+}
+
 // ProcView is a member as people see it.
 type ProcView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -940,8 +976,10 @@ type ProcView struct {
 	FailedActors []*FailedActor `protobuf:"bytes,9,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
 	// How many are known to have failed; 65 says that there are more than the 64 kept.
 	FailedActorCount uint32 `protobuf:"varint,10,opt,name=failed_actor_count,json=failedActorCount,proto3" json:"failed_actor_count,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Of ranks that a host runs.
+	Assignment    *Assignment `protobuf:"bytes,11,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcView) Reset() {
@@ -1042,6 +1080,13 @@ func (x *ProcView) GetFailedActorCount() uint32 {
 		return x.FailedActorCount
 	}
 	return 0
+}
+
+func (x *ProcView) GetAssignment() *Assignment {
+	if x != nil {
+		return x.Assignment
+	}
+	return nil
 }
 
 // FailedActor is one actor of a proc and why it failed.
@@ -1245,6 +1290,946 @@ func (x *WorldSupervisionResponse) GetCondition() *Condition {
 	return nil
 }
 
+// RestartRequest has hosts run ranks again, under new incarnations. What still runs of them is ended first.
+type RestartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Meta *RequestMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// World id.
+	World string `protobuf:"bytes,2,opt,name=world,proto3" json:"world,omitempty"`
+	// Which ranks, ascending; at most 10,000.
+	Ranks []uint32 `protobuf:"varint,3,rep,packed,name=ranks,proto3" json:"ranks,omitempty"`
+	// All of them; `ranks` must be empty. Neither: those that have failed, were stopped, or are not heard any more.
+	All           bool `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartRequest) Reset() {
+	*x = RestartRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartRequest) ProtoMessage() {}
+
+func (x *RestartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
+func (*RestartRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RestartRequest) GetMeta() *RequestMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *RestartRequest) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+func (x *RestartRequest) GetRanks() []uint32 {
+	if x != nil {
+		return x.Ranks
+	}
+	return nil
+}
+
+func (x *RestartRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+// RestartResponse means that the orders are due.
+type RestartResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many ranks are restarted.
+	Ranks uint32 `protobuf:"varint,1,opt,name=ranks,proto3" json:"ranks,omitempty"`
+	// The state's number after this request.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartResponse) Reset() {
+	*x = RestartResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartResponse) ProtoMessage() {}
+
+func (x *RestartResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartResponse.ProtoReflect.Descriptor instead.
+func (*RestartResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RestartResponse) GetRanks() uint32 {
+	if x != nil {
+		return x.Ranks
+	}
+	return 0
+}
+
+func (x *RestartResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// DeleteWorldRequest forgets an ended world: every generation of that name.
+type DeleteWorldRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Meta *RequestMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// World id.
+	World         string `protobuf:"bytes,2,opt,name=world,proto3" json:"world,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorldRequest) Reset() {
+	*x = DeleteWorldRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorldRequest) ProtoMessage() {}
+
+func (x *DeleteWorldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorldRequest.ProtoReflect.Descriptor instead.
+func (*DeleteWorldRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeleteWorldRequest) GetMeta() *RequestMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *DeleteWorldRequest) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+// DeleteWorldResponse says how many generations were forgotten.
+type DeleteWorldResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Generations forgotten.
+	Generations uint32 `protobuf:"varint,1,opt,name=generations,proto3" json:"generations,omitempty"`
+	// The state's number after this request.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteWorldResponse) Reset() {
+	*x = DeleteWorldResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteWorldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteWorldResponse) ProtoMessage() {}
+
+func (x *DeleteWorldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteWorldResponse.ProtoReflect.Descriptor instead.
+func (*DeleteWorldResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DeleteWorldResponse) GetGenerations() uint32 {
+	if x != nil {
+		return x.Generations
+	}
+	return 0
+}
+
+func (x *DeleteWorldResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// StartRequest makes a stopped system run again, as a new execution without worlds.
+type StartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Meta *RequestMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// Drawn by the client; 1 to 64 bytes.
+	ExecutionId   string `protobuf:"bytes,2,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRequest) Reset() {
+	*x = StartRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRequest) ProtoMessage() {}
+
+func (x *StartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
+func (*StartRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StartRequest) GetMeta() *RequestMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *StartRequest) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+// StartResponse tells what runs now.
+type StartResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The execution.
+	ExecutionId string `protobuf:"bytes,1,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// The state's number after this request.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartResponse) Reset() {
+	*x = StartResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartResponse) ProtoMessage() {}
+
+func (x *StartResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
+func (*StartResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StartResponse) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
+}
+
+func (x *StartResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// ViewStopRequest reads a stop operation.
+type ViewStopRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The operation.
+	Operation uint64 `protobuf:"varint,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Only targets behind this many; targets are listed in the order in which they were named.
+	Skip uint32 `protobuf:"varint,2,opt,name=skip,proto3" json:"skip,omitempty"`
+	// Read what this node has; the answer may be old.
+	Stale         bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewStopRequest) Reset() {
+	*x = ViewStopRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewStopRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewStopRequest) ProtoMessage() {}
+
+func (x *ViewStopRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewStopRequest.ProtoReflect.Descriptor instead.
+func (*ViewStopRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ViewStopRequest) GetOperation() uint64 {
+	if x != nil {
+		return x.Operation
+	}
+	return 0
+}
+
+func (x *ViewStopRequest) GetSkip() uint32 {
+	if x != nil {
+		return x.Skip
+	}
+	return 0
+}
+
+func (x *ViewStopRequest) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+// ViewStopResponse is one page of a stop operation.
+type ViewStopResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it stops.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It is over.
+	Done bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// Targets, at most 1,000 of them.
+	Targets []*StopOutcome `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
+	// Targets in all.
+	Total uint32 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	// Cluster clock, nanoseconds.
+	ClockNs int64 `protobuf:"varint,5,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	// Cluster clock at which it is over, nanoseconds.
+	DeadlineNs    int64 `protobuf:"varint,6,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ViewStopResponse) Reset() {
+	*x = ViewStopResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ViewStopResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ViewStopResponse) ProtoMessage() {}
+
+func (x *ViewStopResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ViewStopResponse.ProtoReflect.Descriptor instead.
+func (*ViewStopResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ViewStopResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ViewStopResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ViewStopResponse) GetTargets() []*StopOutcome {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *ViewStopResponse) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ViewStopResponse) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+func (x *ViewStopResponse) GetDeadlineNs() int64 {
+	if x != nil {
+		return x.DeadlineNs
+	}
+	return 0
+}
+
+// StopOutcome is what became of one target.
+type StopOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who.
+	Proc *ProcRef `protobuf:"bytes,1,opt,name=proc,proto3" json:"proc,omitempty"`
+	// It counts as done.
+	Done bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// How, in words: "stopped", "left", "expired", …; empty while it is not done.
+	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// It has accepted the order.
+	Accepted      bool `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopOutcome) Reset() {
+	*x = StopOutcome{}
+	mi := &file_muster_v1_system_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopOutcome) ProtoMessage() {}
+
+func (x *StopOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopOutcome.ProtoReflect.Descriptor instead.
+func (*StopOutcome) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *StopOutcome) GetProc() *ProcRef {
+	if x != nil {
+		return x.Proc
+	}
+	return nil
+}
+
+func (x *StopOutcome) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *StopOutcome) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *StopOutcome) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+// ExplainRequest asks why a world, or one rank of it, is what it is.
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// World id. An ended world is explained where no living one has the name.
+	World string `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
+	// Only this rank, and
+	Rank uint32 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
+	// only if this is true.
+	OneRank bool `protobuf:"varint,3,opt,name=one_rank,json=oneRank,proto3" json:"one_rank,omitempty"`
+	// Explain a host and not a proc.
+	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=muster.v1.Role" json:"role,omitempty"`
+	// Read what this node has; the answer may be old.
+	Stale         bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ExplainRequest) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *ExplainRequest) GetOneRank() bool {
+	if x != nil {
+		return x.OneRank
+	}
+	return false
+}
+
+func (x *ExplainRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *ExplainRequest) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+// ExplainResponse is what the state knows of it.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The world without its procs.
+	World *WorldView `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
+	// Cluster clock, nanoseconds.
+	ClockNs int64 `protobuf:"varint,2,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	// As of this number.
+	Number uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	// Ranks that have not joined or started, as in RankRuns.runs; at most 64 KiB.
+	Missing []byte `protobuf:"bytes,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	// How many those are.
+	MissingCount uint32 `protobuf:"varint,5,opt,name=missing_count,json=missingCount,proto3" json:"missing_count,omitempty"`
+	// The rank asked for; or the first unhealthy ones, at most 20.
+	Procs []*ProcView `protobuf:"bytes,6,rep,name=procs,proto3" json:"procs,omitempty"`
+	// Hosts that the world needs and that have not joined; at most 20.
+	MissingHosts []uint32 `protobuf:"varint,7,rep,packed,name=missing_hosts,json=missingHosts,proto3" json:"missing_hosts,omitempty"`
+	// How many those are.
+	MissingHostCount uint32 `protobuf:"varint,8,opt,name=missing_host_count,json=missingHostCount,proto3" json:"missing_host_count,omitempty"`
+	// What has still to be told, oldest first; at most 20.
+	Orders []*DueOrder `protobuf:"bytes,9,rep,name=orders,proto3" json:"orders,omitempty"`
+	// How many orders those are.
+	OrderCount uint32 `protobuf:"varint,10,opt,name=order_count,json=orderCount,proto3" json:"order_count,omitempty"`
+	// What happens next without anybody's doing, earliest first.
+	Next []*NextAction `protobuf:"bytes,11,rep,name=next,proto3" json:"next,omitempty"`
+	// Why something that could be expected does not happen, in sentences.
+	Notes []string `protobuf:"bytes,12,rep,name=notes,proto3" json:"notes,omitempty"`
+	// The newest events of the world, oldest first; at most 10.
+	Events        []*Event `protobuf:"bytes,13,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ExplainResponse) GetWorld() *WorldView {
+	if x != nil {
+		return x.World
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetMissing() []byte {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMissingCount() uint32 {
+	if x != nil {
+		return x.MissingCount
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetProcs() []*ProcView {
+	if x != nil {
+		return x.Procs
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMissingHosts() []uint32 {
+	if x != nil {
+		return x.MissingHosts
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMissingHostCount() uint32 {
+	if x != nil {
+		return x.MissingHostCount
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetOrders() []*DueOrder {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetOrderCount() uint32 {
+	if x != nil {
+		return x.OrderCount
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetNext() []*NextAction {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// DueOrder is an order that has not been confirmed.
+type DueOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whom it is for.
+	To *ProcRef `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// What it asks, in words: "start rank 3".
+	What string `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	// Cluster time since it became due, nanoseconds.
+	AgeNs         int64 `protobuf:"varint,4,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DueOrder) Reset() {
+	*x = DueOrder{}
+	mi := &file_muster_v1_system_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DueOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DueOrder) ProtoMessage() {}
+
+func (x *DueOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DueOrder.ProtoReflect.Descriptor instead.
+func (*DueOrder) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DueOrder) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DueOrder) GetTo() *ProcRef {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *DueOrder) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *DueOrder) GetAgeNs() int64 {
+	if x != nil {
+		return x.AgeNs
+	}
+	return 0
+}
+
+// NextAction is what the cluster will do by itself.
+type NextAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cluster clock, nanoseconds.
+	AtNs int64 `protobuf:"varint,1,opt,name=at_ns,json=atNs,proto3" json:"at_ns,omitempty"`
+	// What, in words.
+	What          string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextAction) Reset() {
+	*x = NextAction{}
+	mi := &file_muster_v1_system_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextAction) ProtoMessage() {}
+
+func (x *NextAction) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextAction.ProtoReflect.Descriptor instead.
+func (*NextAction) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *NextAction) GetAtNs() int64 {
+	if x != nil {
+		return x.AtNs
+	}
+	return 0
+}
+
+func (x *NextAction) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
 var File_muster_v1_system_proto protoreflect.FileDescriptor
 
 const file_muster_v1_system_proto_rawDesc = "" +
@@ -1309,7 +2294,7 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x19\n" +
 	"\bclock_ns\x18\x04 \x01(\x03R\aclockNs\x12,\n" +
 	"\x06worlds\x18\x05 \x03(\v2\x14.muster.v1.WorldViewR\x06worlds\x12&\n" +
-	"\x0fnext_page_token\x18\x06 \x01(\tR\rnextPageToken\"\x96\x03\n" +
+	"\x0fnext_page_token\x18\x06 \x01(\tR\rnextPageToken\"\xa5\x04\n" +
 	"\tWorldView\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -1324,7 +2309,13 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\ahealthy\x18\t \x01(\rR\ahealthy\x12)\n" +
 	"\x05procs\x18\n" +
 	" \x03(\v2\x13.muster.v1.ProcViewR\x05procs\x12/\n" +
-	"\btimeouts\x18\v \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\"\x85\x03\n" +
+	"\btimeouts\x18\v \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\x121\n" +
+	"\vfirst_cause\x18\f \x01(\v2\x10.muster.v1.CauseR\n" +
+	"firstCause\x12\x12\n" +
+	"\x04stop\x18\r \x01(\x04R\x04stop\x12%\n" +
+	"\x0emaster_address\x18\x0e \x01(\tR\rmasterAddress\x12\x1f\n" +
+	"\vmaster_port\x18\x0f \x01(\rR\n" +
+	"masterPort\"\xbc\x03\n" +
 	"\bProcView\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12)\n" +
 	"\x06health\x18\x02 \x01(\x0e2\x11.muster.v1.HealthR\x06health\x12\x14\n" +
@@ -1336,7 +2327,10 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\rreport_age_ns\x18\b \x01(\x03R\vreportAgeNs\x12;\n" +
 	"\rfailed_actors\x18\t \x03(\v2\x16.muster.v1.FailedActorR\ffailedActors\x12,\n" +
 	"\x12failed_actor_count\x18\n" +
-	" \x01(\rR\x10failedActorCount\"K\n" +
+	" \x01(\rR\x10failedActorCount\x125\n" +
+	"\n" +
+	"assignment\x18\v \x01(\v2\x15.muster.v1.AssignmentR\n" +
+	"assignment\"K\n" +
 	"\vFailedActor\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x04R\x03pid\x12\x14\n" +
@@ -1355,7 +2349,75 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\rKNOWN_UNKNOWN\x10\x01\x12\x18\n" +
 	"\x14KNOWN_NO_SUPERVISION\x10\x02\x12\x14\n" +
 	"\x10KNOWN_SUPERVISED\x10\x03\x12\x0f\n" +
-	"\vKNOWN_ENDED\x10\x04B!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
+	"\vKNOWN_ENDED\x10\x04\"z\n" +
+	"\x0eRestartRequest\x12*\n" +
+	"\x04meta\x18\x01 \x01(\v2\x16.muster.v1.RequestMetaR\x04meta\x12\x14\n" +
+	"\x05world\x18\x02 \x01(\tR\x05world\x12\x14\n" +
+	"\x05ranks\x18\x03 \x03(\rR\x05ranks\x12\x10\n" +
+	"\x03all\x18\x04 \x01(\bR\x03all\"?\n" +
+	"\x0fRestartResponse\x12\x14\n" +
+	"\x05ranks\x18\x01 \x01(\rR\x05ranks\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"V\n" +
+	"\x12DeleteWorldRequest\x12*\n" +
+	"\x04meta\x18\x01 \x01(\v2\x16.muster.v1.RequestMetaR\x04meta\x12\x14\n" +
+	"\x05world\x18\x02 \x01(\tR\x05world\"O\n" +
+	"\x13DeleteWorldResponse\x12 \n" +
+	"\vgenerations\x18\x01 \x01(\rR\vgenerations\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"]\n" +
+	"\fStartRequest\x12*\n" +
+	"\x04meta\x18\x01 \x01(\v2\x16.muster.v1.RequestMetaR\x04meta\x12!\n" +
+	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\"J\n" +
+	"\rStartResponse\x12!\n" +
+	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"Y\n" +
+	"\x0fViewStopRequest\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\x04R\toperation\x12\x12\n" +
+	"\x04skip\x18\x02 \x01(\rR\x04skip\x12\x14\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\"\xc2\x01\n" +
+	"\x10ViewStopResponse\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x120\n" +
+	"\atargets\x18\x03 \x03(\v2\x16.muster.v1.StopOutcomeR\atargets\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\rR\x05total\x12\x19\n" +
+	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\x12\x1f\n" +
+	"\vdeadline_ns\x18\x06 \x01(\x03R\n" +
+	"deadlineNs\"\x7f\n" +
+	"\vStopOutcome\x12&\n" +
+	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12\x18\n" +
+	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x1a\n" +
+	"\baccepted\x18\x04 \x01(\bR\baccepted\"\x90\x01\n" +
+	"\x0eExplainRequest\x12\x14\n" +
+	"\x05world\x18\x01 \x01(\tR\x05world\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x19\n" +
+	"\bone_rank\x18\x03 \x01(\bR\aoneRank\x12#\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xe6\x03\n" +
+	"\x0fExplainResponse\x12*\n" +
+	"\x05world\x18\x01 \x01(\v2\x14.muster.v1.WorldViewR\x05world\x12\x19\n" +
+	"\bclock_ns\x18\x02 \x01(\x03R\aclockNs\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x18\n" +
+	"\amissing\x18\x04 \x01(\fR\amissing\x12#\n" +
+	"\rmissing_count\x18\x05 \x01(\rR\fmissingCount\x12)\n" +
+	"\x05procs\x18\x06 \x03(\v2\x13.muster.v1.ProcViewR\x05procs\x12#\n" +
+	"\rmissing_hosts\x18\a \x03(\rR\fmissingHosts\x12,\n" +
+	"\x12missing_host_count\x18\b \x01(\rR\x10missingHostCount\x12+\n" +
+	"\x06orders\x18\t \x03(\v2\x13.muster.v1.DueOrderR\x06orders\x12\x1f\n" +
+	"\vorder_count\x18\n" +
+	" \x01(\rR\n" +
+	"orderCount\x12)\n" +
+	"\x04next\x18\v \x03(\v2\x15.muster.v1.NextActionR\x04next\x12\x14\n" +
+	"\x05notes\x18\f \x03(\tR\x05notes\x12(\n" +
+	"\x06events\x18\r \x03(\v2\x10.muster.v1.EventR\x06events\"i\n" +
+	"\bDueOrder\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\"\n" +
+	"\x02to\x18\x02 \x01(\v2\x12.muster.v1.ProcRefR\x02to\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\x12\x15\n" +
+	"\x06age_ns\x18\x04 \x01(\x03R\x05ageNs\"5\n" +
+	"\n" +
+	"NextAction\x12\x13\n" +
+	"\x05at_ns\x18\x01 \x01(\x03R\x04atNs\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04whatB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
 
 var (
 	file_muster_v1_system_proto_rawDescOnce sync.Once
@@ -1370,7 +2432,7 @@ func file_muster_v1_system_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_muster_v1_system_proto_goTypes = []any{
 	(WorldStop_Result)(0),               // 0: muster.v1.WorldStop.Result
 	(WorldSupervisionResponse_Known)(0), // 1: muster.v1.WorldSupervisionResponse.Known
@@ -1387,45 +2449,76 @@ var file_muster_v1_system_proto_goTypes = []any{
 	(*FailedActor)(nil),                 // 12: muster.v1.FailedActor
 	(*WorldSupervisionRequest)(nil),     // 13: muster.v1.WorldSupervisionRequest
 	(*WorldSupervisionResponse)(nil),    // 14: muster.v1.WorldSupervisionResponse
-	(*WorldSpec)(nil),                   // 15: muster.v1.WorldSpec
-	(*Label)(nil),                       // 16: muster.v1.Label
-	(*Condition)(nil),                   // 17: muster.v1.Condition
-	(Phase)(0),                          // 18: muster.v1.Phase
-	(*Timeouts)(nil),                    // 19: muster.v1.Timeouts
-	(*ProcRef)(nil),                     // 20: muster.v1.ProcRef
-	(Health)(0),                         // 21: muster.v1.Health
-	(Mode)(0),                           // 22: muster.v1.Mode
+	(*RestartRequest)(nil),              // 15: muster.v1.RestartRequest
+	(*RestartResponse)(nil),             // 16: muster.v1.RestartResponse
+	(*DeleteWorldRequest)(nil),          // 17: muster.v1.DeleteWorldRequest
+	(*DeleteWorldResponse)(nil),         // 18: muster.v1.DeleteWorldResponse
+	(*StartRequest)(nil),                // 19: muster.v1.StartRequest
+	(*StartResponse)(nil),               // 20: muster.v1.StartResponse
+	(*ViewStopRequest)(nil),             // 21: muster.v1.ViewStopRequest
+	(*ViewStopResponse)(nil),            // 22: muster.v1.ViewStopResponse
+	(*StopOutcome)(nil),                 // 23: muster.v1.StopOutcome
+	(*ExplainRequest)(nil),              // 24: muster.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 25: muster.v1.ExplainResponse
+	(*DueOrder)(nil),                    // 26: muster.v1.DueOrder
+	(*NextAction)(nil),                  // 27: muster.v1.NextAction
+	(*WorldSpec)(nil),                   // 28: muster.v1.WorldSpec
+	(*Label)(nil),                       // 29: muster.v1.Label
+	(*Condition)(nil),                   // 30: muster.v1.Condition
+	(Phase)(0),                          // 31: muster.v1.Phase
+	(*Timeouts)(nil),                    // 32: muster.v1.Timeouts
+	(*Cause)(nil),                       // 33: muster.v1.Cause
+	(*ProcRef)(nil),                     // 34: muster.v1.ProcRef
+	(Health)(0),                         // 35: muster.v1.Health
+	(Mode)(0),                           // 36: muster.v1.Mode
+	(*Assignment)(nil),                  // 37: muster.v1.Assignment
+	(Role)(0),                           // 38: muster.v1.Role
+	(*Event)(nil),                       // 39: muster.v1.Event
 }
 var file_muster_v1_system_proto_depIdxs = []int32{
 	2,  // 0: muster.v1.UpsertWorldRequest.meta:type_name -> muster.v1.RequestMeta
-	15, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
-	16, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
-	17, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
+	28, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
+	29, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
+	30, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
 	2,  // 4: muster.v1.StopRequest.meta:type_name -> muster.v1.RequestMeta
 	7,  // 5: muster.v1.StopResponse.worlds:type_name -> muster.v1.WorldStop
 	0,  // 6: muster.v1.WorldStop.result:type_name -> muster.v1.WorldStop.Result
-	16, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
-	16, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
-	18, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
+	29, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
+	29, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
+	31, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
 	10, // 10: muster.v1.ViewResponse.worlds:type_name -> muster.v1.WorldView
-	15, // 11: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
-	16, // 12: muster.v1.WorldView.labels:type_name -> muster.v1.Label
-	17, // 13: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
+	28, // 11: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
+	29, // 12: muster.v1.WorldView.labels:type_name -> muster.v1.Label
+	30, // 13: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
 	11, // 14: muster.v1.WorldView.procs:type_name -> muster.v1.ProcView
-	19, // 15: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
-	20, // 16: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
-	21, // 17: muster.v1.ProcView.health:type_name -> muster.v1.Health
-	22, // 18: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
-	16, // 19: muster.v1.ProcView.labels:type_name -> muster.v1.Label
-	12, // 20: muster.v1.ProcView.failed_actors:type_name -> muster.v1.FailedActor
-	1,  // 21: muster.v1.WorldSupervisionResponse.known:type_name -> muster.v1.WorldSupervisionResponse.Known
-	11, // 22: muster.v1.WorldSupervisionResponse.procs:type_name -> muster.v1.ProcView
-	17, // 23: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	32, // 15: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
+	33, // 16: muster.v1.WorldView.first_cause:type_name -> muster.v1.Cause
+	34, // 17: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
+	35, // 18: muster.v1.ProcView.health:type_name -> muster.v1.Health
+	36, // 19: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
+	29, // 20: muster.v1.ProcView.labels:type_name -> muster.v1.Label
+	12, // 21: muster.v1.ProcView.failed_actors:type_name -> muster.v1.FailedActor
+	37, // 22: muster.v1.ProcView.assignment:type_name -> muster.v1.Assignment
+	1,  // 23: muster.v1.WorldSupervisionResponse.known:type_name -> muster.v1.WorldSupervisionResponse.Known
+	11, // 24: muster.v1.WorldSupervisionResponse.procs:type_name -> muster.v1.ProcView
+	30, // 25: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
+	2,  // 26: muster.v1.RestartRequest.meta:type_name -> muster.v1.RequestMeta
+	2,  // 27: muster.v1.DeleteWorldRequest.meta:type_name -> muster.v1.RequestMeta
+	2,  // 28: muster.v1.StartRequest.meta:type_name -> muster.v1.RequestMeta
+	23, // 29: muster.v1.ViewStopResponse.targets:type_name -> muster.v1.StopOutcome
+	34, // 30: muster.v1.StopOutcome.proc:type_name -> muster.v1.ProcRef
+	38, // 31: muster.v1.ExplainRequest.role:type_name -> muster.v1.Role
+	10, // 32: muster.v1.ExplainResponse.world:type_name -> muster.v1.WorldView
+	11, // 33: muster.v1.ExplainResponse.procs:type_name -> muster.v1.ProcView
+	26, // 34: muster.v1.ExplainResponse.orders:type_name -> muster.v1.DueOrder
+	27, // 35: muster.v1.ExplainResponse.next:type_name -> muster.v1.NextAction
+	39, // 36: muster.v1.ExplainResponse.events:type_name -> muster.v1.Event
+	34, // 37: muster.v1.DueOrder.to:type_name -> muster.v1.ProcRef
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_system_proto_init() }
@@ -1440,7 +2533,7 @@ func file_muster_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_system_proto_rawDesc), len(file_muster_v1_system_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

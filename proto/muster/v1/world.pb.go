@@ -383,6 +383,184 @@ func (FailurePolicy) EnumDescriptor() ([]byte, []int) {
 	return file_muster_v1_world_proto_rawDescGZIP(), []int{5}
 }
 
+// How far it has come.
+type Assignment_State int32
+
+const (
+	// Never stored.
+	Assignment_STATE_UNSPECIFIED Assignment_State = 0
+	// Given to a host; the host may not have been told.
+	Assignment_STATE_ASSIGNED Assignment_State = 1
+	// The host has accepted the order: it starts the program once, or says why it could not.
+	Assignment_STATE_ACCEPTED Assignment_State = 2
+	// The program runs, or did when its host was last heard.
+	Assignment_STATE_STARTED Assignment_State = 3
+	// The program has ended, never came to run, or counts as ended. Final for this order.
+	Assignment_STATE_ENDED Assignment_State = 4
+)
+
+// Enum value maps for Assignment_State.
+var (
+	Assignment_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_ASSIGNED",
+		2: "STATE_ACCEPTED",
+		3: "STATE_STARTED",
+		4: "STATE_ENDED",
+	}
+	Assignment_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_ASSIGNED":    1,
+		"STATE_ACCEPTED":    2,
+		"STATE_STARTED":     3,
+		"STATE_ENDED":       4,
+	}
+)
+
+func (x Assignment_State) Enum() *Assignment_State {
+	p := new(Assignment_State)
+	*p = x
+	return p
+}
+
+func (x Assignment_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Assignment_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_muster_v1_world_proto_enumTypes[6].Descriptor()
+}
+
+func (Assignment_State) Type() protoreflect.EnumType {
+	return &file_muster_v1_world_proto_enumTypes[6]
+}
+
+func (x Assignment_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Assignment_State.Descriptor instead.
+func (Assignment_State) EnumDescriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// What happened.
+type Event_Kind int32
+
+const (
+	// Never stored.
+	Event_KIND_UNSPECIFIED Event_Kind = 0
+	// A world came to be or was created.
+	Event_KIND_WORLD_CREATED Event_Kind = 1
+	// A world's status changed.
+	Event_KIND_WORLD_STATUS Event_Kind = 2
+	// A member joined.
+	Event_KIND_PROC_JOINED Event_Kind = 3
+	// A member left.
+	Event_KIND_PROC_LEFT Event_Kind = 4
+	// Members expired; one event per world and round.
+	Event_KIND_PROC_EXPIRED Event_Kind = 5
+	// A member was superseded.
+	Event_KIND_PROC_SUPERSEDED Event_Kind = 6
+	// A stop began.
+	Event_KIND_STOP_BEGUN Event_Kind = 7
+	// A stop is over.
+	Event_KIND_STOP_DONE Event_Kind = 8
+	// An ended world was dropped.
+	Event_KIND_WORLD_DROPPED Event_Kind = 9
+	// The state was restored.
+	Event_KIND_RESTORED Event_Kind = 10
+	// The system's phase changed.
+	Event_KIND_PHASE Event_Kind = 11
+	// A rule broke; nothing was changed.
+	Event_KIND_RULE_BROKEN Event_Kind = 12
+	// Actors of a member failed.
+	Event_KIND_ACTOR_FAILED Event_Kind = 13
+	// Ranks were given to a host.
+	Event_KIND_ASSIGNED Event_Kind = 14
+	// A host has started a rank's program.
+	Event_KIND_STARTED Event_Kind = 15
+	// A rank's program has ended.
+	Event_KIND_ENDED Event_Kind = 16
+	// Somebody had ranks started again.
+	Event_KIND_RESTARTED Event_Kind = 17
+	// An order could not be delivered.
+	Event_KIND_UNDELIVERABLE Event_Kind = 18
+)
+
+// Enum value maps for Event_Kind.
+var (
+	Event_Kind_name = map[int32]string{
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_WORLD_CREATED",
+		2:  "KIND_WORLD_STATUS",
+		3:  "KIND_PROC_JOINED",
+		4:  "KIND_PROC_LEFT",
+		5:  "KIND_PROC_EXPIRED",
+		6:  "KIND_PROC_SUPERSEDED",
+		7:  "KIND_STOP_BEGUN",
+		8:  "KIND_STOP_DONE",
+		9:  "KIND_WORLD_DROPPED",
+		10: "KIND_RESTORED",
+		11: "KIND_PHASE",
+		12: "KIND_RULE_BROKEN",
+		13: "KIND_ACTOR_FAILED",
+		14: "KIND_ASSIGNED",
+		15: "KIND_STARTED",
+		16: "KIND_ENDED",
+		17: "KIND_RESTARTED",
+		18: "KIND_UNDELIVERABLE",
+	}
+	Event_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":     0,
+		"KIND_WORLD_CREATED":   1,
+		"KIND_WORLD_STATUS":    2,
+		"KIND_PROC_JOINED":     3,
+		"KIND_PROC_LEFT":       4,
+		"KIND_PROC_EXPIRED":    5,
+		"KIND_PROC_SUPERSEDED": 6,
+		"KIND_STOP_BEGUN":      7,
+		"KIND_STOP_DONE":       8,
+		"KIND_WORLD_DROPPED":   9,
+		"KIND_RESTORED":        10,
+		"KIND_PHASE":           11,
+		"KIND_RULE_BROKEN":     12,
+		"KIND_ACTOR_FAILED":    13,
+		"KIND_ASSIGNED":        14,
+		"KIND_STARTED":         15,
+		"KIND_ENDED":           16,
+		"KIND_RESTARTED":       17,
+		"KIND_UNDELIVERABLE":   18,
+	}
+)
+
+func (x Event_Kind) Enum() *Event_Kind {
+	p := new(Event_Kind)
+	*p = x
+	return p
+}
+
+func (x Event_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_muster_v1_world_proto_enumTypes[7].Descriptor()
+}
+
+func (Event_Kind) Type() protoreflect.EnumType {
+	return &file_muster_v1_world_proto_enumTypes[7]
+}
+
+func (x Event_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Event_Kind.Descriptor instead.
+func (Event_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{10, 0}
+}
+
 // Label is one key with its value. Lists of labels are sorted by key and hold a key once; at most 64 labels, key and value
 // together at most 4 KiB.
 type Label struct {
@@ -667,6 +845,252 @@ func (x *Exec) GetMasterPort() uint32 {
 	return 0
 }
 
+// Assignment is a rank that a host runs. The host of rank k is the one with host rank k / procs_per_host.
+type Assignment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it has come.
+	State Assignment_State `protobuf:"varint,1,opt,name=state,proto3,enum=muster.v1.Assignment_State" json:"state,omitempty"`
+	// The spawn order. It names this run of the program whatever incarnation the rank takes later; 0 while the order is not due.
+	Order uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
+	// Cluster clock at which the order became due, nanoseconds.
+	DueNs int64 `protobuf:"varint,3,opt,name=due_ns,json=dueNs,proto3" json:"due_ns,omitempty"`
+	// The program speaks for itself: it has joined with the incarnation that it was started with.
+	Claimed bool `protobuf:"varint,4,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	// How it ended, once it has.
+	Exit          *Exit `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assignment) Reset() {
+	*x = Assignment{}
+	mi := &file_muster_v1_world_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assignment) ProtoMessage() {}
+
+func (x *Assignment) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_world_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
+func (*Assignment) Descriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Assignment) GetState() Assignment_State {
+	if x != nil {
+		return x.State
+	}
+	return Assignment_STATE_UNSPECIFIED
+}
+
+func (x *Assignment) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+func (x *Assignment) GetDueNs() int64 {
+	if x != nil {
+		return x.DueNs
+	}
+	return 0
+}
+
+func (x *Assignment) GetClaimed() bool {
+	if x != nil {
+		return x.Claimed
+	}
+	return false
+}
+
+func (x *Assignment) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+// Exit is how a program ended, as its host saw it.
+type Exit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its exit code, 0 to 255. 126 and 127: it could not be started, `failure` says why.
+	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// The signal that ended it; 0 if it ended by itself.
+	Signal uint32 `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	// Why it could not be started or was given up, in words; empty if it ran and ended. At most 1 KiB.
+	Failure string `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The last lines that it wrote; at most 4 KiB.
+	LastLines     string `protobuf:"bytes,4,opt,name=last_lines,json=lastLines,proto3" json:"last_lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exit) Reset() {
+	*x = Exit{}
+	mi := &file_muster_v1_world_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exit) ProtoMessage() {}
+
+func (x *Exit) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_world_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exit.ProtoReflect.Descriptor instead.
+func (*Exit) Descriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Exit) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Exit) GetSignal() uint32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
+func (x *Exit) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *Exit) GetLastLines() string {
+	if x != nil {
+		return x.LastLines
+	}
+	return ""
+}
+
+// Cause is what began a world's trouble.
+type Cause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rank.
+	Rank uint32 `protobuf:"varint,1,opt,name=rank,proto3" json:"rank,omitempty"`
+	// The machine it was on.
+	Machine string `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
+	// How its program ended, if it did.
+	Exit *Exit `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"`
+	// In a sentence; at most 1 KiB.
+	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// Cluster clock, nanoseconds.
+	AtNs int64 `protobuf:"varint,5,opt,name=at_ns,json=atNs,proto3" json:"at_ns,omitempty"`
+	// Unix milliseconds, for people.
+	AtUnixMs      int64 `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cause) Reset() {
+	*x = Cause{}
+	mi := &file_muster_v1_world_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cause) ProtoMessage() {}
+
+func (x *Cause) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_world_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cause.ProtoReflect.Descriptor instead.
+func (*Cause) Descriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Cause) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *Cause) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Cause) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+func (x *Cause) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Cause) GetAtNs() int64 {
+	if x != nil {
+		return x.AtNs
+	}
+	return 0
+}
+
+func (x *Cause) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
 // Timeouts of a world. A zero takes the cluster's setting when the world is created; stored records hold no zeros but for
 // eviction, where "never" is stored as -1. All in nanoseconds of cluster time.
 type Timeouts struct {
@@ -689,7 +1113,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_muster_v1_world_proto_msgTypes[4]
+	mi := &file_muster_v1_world_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +1125,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_world_proto_msgTypes[4]
+	mi := &file_muster_v1_world_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +1138,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_muster_v1_world_proto_rawDescGZIP(), []int{4}
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Timeouts) GetReportIntervalNs() int64 {
@@ -780,7 +1204,7 @@ type WorldSpec struct {
 
 func (x *WorldSpec) Reset() {
 	*x = WorldSpec{}
-	mi := &file_muster_v1_world_proto_msgTypes[5]
+	mi := &file_muster_v1_world_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +1216,7 @@ func (x *WorldSpec) String() string {
 func (*WorldSpec) ProtoMessage() {}
 
 func (x *WorldSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_world_proto_msgTypes[5]
+	mi := &file_muster_v1_world_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +1229,7 @@ func (x *WorldSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldSpec.ProtoReflect.Descriptor instead.
 func (*WorldSpec) Descriptor() ([]byte, []int) {
-	return file_muster_v1_world_proto_rawDescGZIP(), []int{5}
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WorldSpec) GetWorld() string {
@@ -869,7 +1293,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_muster_v1_world_proto_msgTypes[6]
+	mi := &file_muster_v1_world_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1305,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_world_proto_msgTypes[6]
+	mi := &file_muster_v1_world_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1318,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_muster_v1_world_proto_rawDescGZIP(), []int{6}
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Condition) GetStatus() Status {
@@ -932,6 +1356,133 @@ func (x *Condition) GetWasLive() bool {
 	return false
 }
 
+// Event is something that happened, for people and watchers.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What.
+	Kind Event_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=muster.v1.Event_Kind" json:"kind,omitempty"`
+	// Cluster clock, nanoseconds.
+	ClockNs int64 `protobuf:"varint,3,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	// Unix milliseconds, for people.
+	WallMs int64 `protobuf:"varint,4,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	// The world, if one is concerned.
+	World string `protobuf:"bytes,5,opt,name=world,proto3" json:"world,omitempty"`
+	// Its generation.
+	Generation uint64 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The ranks concerned, as in RankRuns.runs.
+	Ranks []byte `protobuf:"bytes,7,opt,name=ranks,proto3" json:"ranks,omitempty"`
+	// Role of those.
+	Role Role `protobuf:"varint,8,opt,name=role,proto3,enum=muster.v1.Role" json:"role,omitempty"`
+	// The new status, with KIND_WORLD_STATUS.
+	Status Status `protobuf:"varint,9,opt,name=status,proto3,enum=muster.v1.Status" json:"status,omitempty"`
+	// In words; at most 1 KiB.
+	Text          string `protobuf:"bytes,10,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_muster_v1_world_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_world_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_muster_v1_world_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Event) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Event) GetKind() Event_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Event_KIND_UNSPECIFIED
+}
+
+func (x *Event) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+func (x *Event) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Event) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+func (x *Event) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Event) GetRanks() []byte {
+	if x != nil {
+		return x.Ranks
+	}
+	return nil
+}
+
+func (x *Event) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Event) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNSPECIFIED
+}
+
+func (x *Event) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_muster_v1_world_proto protoreflect.FileDescriptor
 
 const file_muster_v1_world_proto_rawDesc = "" +
@@ -957,7 +1508,34 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"ready_join\x18\x05 \x01(\bR\treadyJoin\x12(\n" +
 	"\x10devices_per_proc\x18\x06 \x01(\rR\x0edevicesPerProc\x12\x1f\n" +
 	"\vmaster_port\x18\a \x01(\rR\n" +
-	"masterPort\"\xd8\x01\n" +
+	"masterPort\"\x97\x02\n" +
+	"\n" +
+	"Assignment\x121\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1b.muster.v1.Assignment.StateR\x05state\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x15\n" +
+	"\x06due_ns\x18\x03 \x01(\x03R\x05dueNs\x12\x18\n" +
+	"\aclaimed\x18\x04 \x01(\bR\aclaimed\x12#\n" +
+	"\x04exit\x18\x05 \x01(\v2\x0f.muster.v1.ExitR\x04exit\"j\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSTATE_ASSIGNED\x10\x01\x12\x12\n" +
+	"\x0eSTATE_ACCEPTED\x10\x02\x12\x11\n" +
+	"\rSTATE_STARTED\x10\x03\x12\x0f\n" +
+	"\vSTATE_ENDED\x10\x04\"k\n" +
+	"\x04Exit\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\rR\x06signal\x12\x18\n" +
+	"\afailure\x18\x03 \x01(\tR\afailure\x12\x1d\n" +
+	"\n" +
+	"last_lines\x18\x04 \x01(\tR\tlastLines\"\xa1\x01\n" +
+	"\x05Cause\x12\x12\n" +
+	"\x04rank\x18\x01 \x01(\rR\x04rank\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12#\n" +
+	"\x04exit\x18\x03 \x01(\v2\x0f.muster.v1.ExitR\x04exit\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12\x13\n" +
+	"\x05at_ns\x18\x05 \x01(\x03R\x04atNs\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMs\"\xd8\x01\n" +
 	"\bTimeouts\x12,\n" +
 	"\x12report_interval_ns\x18\x01 \x01(\x03R\x10reportIntervalNs\x12\x19\n" +
 	"\blease_ns\x18\x02 \x01(\x03R\aleaseNs\x12\x19\n" +
@@ -980,7 +1558,44 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\"\n" +
 	"\rsince_unix_ms\x18\x03 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
-	"\bwas_live\x18\x05 \x01(\bR\awasLive*<\n" +
+	"\bwas_live\x18\x05 \x01(\bR\awasLive\"\xc9\x05\n" +
+	"\x05Event\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12)\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x15.muster.v1.Event.KindR\x04kind\x12\x19\n" +
+	"\bclock_ns\x18\x03 \x01(\x03R\aclockNs\x12\x17\n" +
+	"\awall_ms\x18\x04 \x01(\x03R\x06wallMs\x12\x14\n" +
+	"\x05world\x18\x05 \x01(\tR\x05world\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\x04R\n" +
+	"generation\x12\x14\n" +
+	"\x05ranks\x18\a \x01(\fR\x05ranks\x12#\n" +
+	"\x04role\x18\b \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12)\n" +
+	"\x06status\x18\t \x01(\x0e2\x11.muster.v1.StatusR\x06status\x12\x12\n" +
+	"\x04text\x18\n" +
+	" \x01(\tR\x04text\"\x98\x03\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12KIND_WORLD_CREATED\x10\x01\x12\x15\n" +
+	"\x11KIND_WORLD_STATUS\x10\x02\x12\x14\n" +
+	"\x10KIND_PROC_JOINED\x10\x03\x12\x12\n" +
+	"\x0eKIND_PROC_LEFT\x10\x04\x12\x15\n" +
+	"\x11KIND_PROC_EXPIRED\x10\x05\x12\x18\n" +
+	"\x14KIND_PROC_SUPERSEDED\x10\x06\x12\x13\n" +
+	"\x0fKIND_STOP_BEGUN\x10\a\x12\x12\n" +
+	"\x0eKIND_STOP_DONE\x10\b\x12\x16\n" +
+	"\x12KIND_WORLD_DROPPED\x10\t\x12\x11\n" +
+	"\rKIND_RESTORED\x10\n" +
+	"\x12\x0e\n" +
+	"\n" +
+	"KIND_PHASE\x10\v\x12\x14\n" +
+	"\x10KIND_RULE_BROKEN\x10\f\x12\x15\n" +
+	"\x11KIND_ACTOR_FAILED\x10\r\x12\x11\n" +
+	"\rKIND_ASSIGNED\x10\x0e\x12\x10\n" +
+	"\fKIND_STARTED\x10\x0f\x12\x0e\n" +
+	"\n" +
+	"KIND_ENDED\x10\x10\x12\x12\n" +
+	"\x0eKIND_RESTARTED\x10\x11\x12\x16\n" +
+	"\x12KIND_UNDELIVERABLE\x10\x12*<\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_WORKER\x10\x01\x12\r\n" +
@@ -1029,36 +1644,48 @@ func file_muster_v1_world_proto_rawDescGZIP() []byte {
 	return file_muster_v1_world_proto_rawDescData
 }
 
-var file_muster_v1_world_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_muster_v1_world_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_muster_v1_world_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_muster_v1_world_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_muster_v1_world_proto_goTypes = []any{
-	(Role)(0),          // 0: muster.v1.Role
-	(Mode)(0),          // 1: muster.v1.Mode
-	(Health)(0),        // 2: muster.v1.Health
-	(Status)(0),        // 3: muster.v1.Status
-	(Phase)(0),         // 4: muster.v1.Phase
-	(FailurePolicy)(0), // 5: muster.v1.FailurePolicy
-	(*Label)(nil),      // 6: muster.v1.Label
-	(*ProcRef)(nil),    // 7: muster.v1.ProcRef
-	(*Shape)(nil),      // 8: muster.v1.Shape
-	(*Exec)(nil),       // 9: muster.v1.Exec
-	(*Timeouts)(nil),   // 10: muster.v1.Timeouts
-	(*WorldSpec)(nil),  // 11: muster.v1.WorldSpec
-	(*Condition)(nil),  // 12: muster.v1.Condition
+	(Role)(0),             // 0: muster.v1.Role
+	(Mode)(0),             // 1: muster.v1.Mode
+	(Health)(0),           // 2: muster.v1.Health
+	(Status)(0),           // 3: muster.v1.Status
+	(Phase)(0),            // 4: muster.v1.Phase
+	(FailurePolicy)(0),    // 5: muster.v1.FailurePolicy
+	(Assignment_State)(0), // 6: muster.v1.Assignment.State
+	(Event_Kind)(0),       // 7: muster.v1.Event.Kind
+	(*Label)(nil),         // 8: muster.v1.Label
+	(*ProcRef)(nil),       // 9: muster.v1.ProcRef
+	(*Shape)(nil),         // 10: muster.v1.Shape
+	(*Exec)(nil),          // 11: muster.v1.Exec
+	(*Assignment)(nil),    // 12: muster.v1.Assignment
+	(*Exit)(nil),          // 13: muster.v1.Exit
+	(*Cause)(nil),         // 14: muster.v1.Cause
+	(*Timeouts)(nil),      // 15: muster.v1.Timeouts
+	(*WorldSpec)(nil),     // 16: muster.v1.WorldSpec
+	(*Condition)(nil),     // 17: muster.v1.Condition
+	(*Event)(nil),         // 18: muster.v1.Event
 }
 var file_muster_v1_world_proto_depIdxs = []int32{
 	0,  // 0: muster.v1.ProcRef.role:type_name -> muster.v1.Role
-	6,  // 1: muster.v1.Exec.variables:type_name -> muster.v1.Label
-	8,  // 2: muster.v1.WorldSpec.shape:type_name -> muster.v1.Shape
-	9,  // 3: muster.v1.WorldSpec.exec:type_name -> muster.v1.Exec
-	5,  // 4: muster.v1.WorldSpec.on_failure:type_name -> muster.v1.FailurePolicy
-	10, // 5: muster.v1.WorldSpec.timeouts:type_name -> muster.v1.Timeouts
-	3,  // 6: muster.v1.Condition.status:type_name -> muster.v1.Status
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	8,  // 1: muster.v1.Exec.variables:type_name -> muster.v1.Label
+	6,  // 2: muster.v1.Assignment.state:type_name -> muster.v1.Assignment.State
+	13, // 3: muster.v1.Assignment.exit:type_name -> muster.v1.Exit
+	13, // 4: muster.v1.Cause.exit:type_name -> muster.v1.Exit
+	10, // 5: muster.v1.WorldSpec.shape:type_name -> muster.v1.Shape
+	11, // 6: muster.v1.WorldSpec.exec:type_name -> muster.v1.Exec
+	5,  // 7: muster.v1.WorldSpec.on_failure:type_name -> muster.v1.FailurePolicy
+	15, // 8: muster.v1.WorldSpec.timeouts:type_name -> muster.v1.Timeouts
+	3,  // 9: muster.v1.Condition.status:type_name -> muster.v1.Status
+	7,  // 10: muster.v1.Event.kind:type_name -> muster.v1.Event.Kind
+	0,  // 11: muster.v1.Event.role:type_name -> muster.v1.Role
+	3,  // 12: muster.v1.Event.status:type_name -> muster.v1.Status
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_world_proto_init() }
@@ -1071,8 +1698,8 @@ func file_muster_v1_world_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_world_proto_rawDesc), len(file_muster_v1_world_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   7,
+			NumEnums:      8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -25,37 +25,62 @@ var File_muster_v1_system_service_proto protoreflect.FileDescriptor
 
 const file_muster_v1_system_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1emuster/v1/system_service.proto\x12\tmuster.v1\x1a\x16muster/v1/system.proto2\xac\x02\n" +
+	"\x1emuster/v1/system_service.proto\x12\tmuster.v1\x1a\x16muster/v1/system.proto2\xff\x04\n" +
 	"\rSystemService\x12L\n" +
 	"\vUpsertWorld\x12\x1d.muster.v1.UpsertWorldRequest\x1a\x1e.muster.v1.UpsertWorldResponse\x127\n" +
 	"\x04Stop\x12\x16.muster.v1.StopRequest\x1a\x17.muster.v1.StopResponse\x127\n" +
 	"\x04View\x12\x16.muster.v1.ViewRequest\x1a\x17.muster.v1.ViewResponse\x12[\n" +
-	"\x10WorldSupervision\x12\".muster.v1.WorldSupervisionRequest\x1a#.muster.v1.WorldSupervisionResponseB2Z0muster/proto/muster/v1/musterv1grpc;musterv1grpcb\x06proto3"
+	"\x10WorldSupervision\x12\".muster.v1.WorldSupervisionRequest\x1a#.muster.v1.WorldSupervisionResponse\x12@\n" +
+	"\aRestart\x12\x19.muster.v1.RestartRequest\x1a\x1a.muster.v1.RestartResponse\x12L\n" +
+	"\vDeleteWorld\x12\x1d.muster.v1.DeleteWorldRequest\x1a\x1e.muster.v1.DeleteWorldResponse\x12:\n" +
+	"\x05Start\x12\x17.muster.v1.StartRequest\x1a\x18.muster.v1.StartResponse\x12C\n" +
+	"\bViewStop\x12\x1a.muster.v1.ViewStopRequest\x1a\x1b.muster.v1.ViewStopResponse\x12@\n" +
+	"\aExplain\x12\x19.muster.v1.ExplainRequest\x1a\x1a.muster.v1.ExplainResponseB2Z0muster/proto/muster/v1/musterv1grpc;musterv1grpcb\x06proto3"
 
 var file_muster_v1_system_service_proto_goTypes = []any{
 	(*v1.UpsertWorldRequest)(nil),       // 0: muster.v1.UpsertWorldRequest
 	(*v1.StopRequest)(nil),              // 1: muster.v1.StopRequest
 	(*v1.ViewRequest)(nil),              // 2: muster.v1.ViewRequest
 	(*v1.WorldSupervisionRequest)(nil),  // 3: muster.v1.WorldSupervisionRequest
-	(*v1.UpsertWorldResponse)(nil),      // 4: muster.v1.UpsertWorldResponse
-	(*v1.StopResponse)(nil),             // 5: muster.v1.StopResponse
-	(*v1.ViewResponse)(nil),             // 6: muster.v1.ViewResponse
-	(*v1.WorldSupervisionResponse)(nil), // 7: muster.v1.WorldSupervisionResponse
+	(*v1.RestartRequest)(nil),           // 4: muster.v1.RestartRequest
+	(*v1.DeleteWorldRequest)(nil),       // 5: muster.v1.DeleteWorldRequest
+	(*v1.StartRequest)(nil),             // 6: muster.v1.StartRequest
+	(*v1.ViewStopRequest)(nil),          // 7: muster.v1.ViewStopRequest
+	(*v1.ExplainRequest)(nil),           // 8: muster.v1.ExplainRequest
+	(*v1.UpsertWorldResponse)(nil),      // 9: muster.v1.UpsertWorldResponse
+	(*v1.StopResponse)(nil),             // 10: muster.v1.StopResponse
+	(*v1.ViewResponse)(nil),             // 11: muster.v1.ViewResponse
+	(*v1.WorldSupervisionResponse)(nil), // 12: muster.v1.WorldSupervisionResponse
+	(*v1.RestartResponse)(nil),          // 13: muster.v1.RestartResponse
+	(*v1.DeleteWorldResponse)(nil),      // 14: muster.v1.DeleteWorldResponse
+	(*v1.StartResponse)(nil),            // 15: muster.v1.StartResponse
+	(*v1.ViewStopResponse)(nil),         // 16: muster.v1.ViewStopResponse
+	(*v1.ExplainResponse)(nil),          // 17: muster.v1.ExplainResponse
 }
 var file_muster_v1_system_service_proto_depIdxs = []int32{
-	0, // 0: muster.v1.SystemService.UpsertWorld:input_type -> muster.v1.UpsertWorldRequest
-	1, // 1: muster.v1.SystemService.Stop:input_type -> muster.v1.StopRequest
-	2, // 2: muster.v1.SystemService.View:input_type -> muster.v1.ViewRequest
-	3, // 3: muster.v1.SystemService.WorldSupervision:input_type -> muster.v1.WorldSupervisionRequest
-	4, // 4: muster.v1.SystemService.UpsertWorld:output_type -> muster.v1.UpsertWorldResponse
-	5, // 5: muster.v1.SystemService.Stop:output_type -> muster.v1.StopResponse
-	6, // 6: muster.v1.SystemService.View:output_type -> muster.v1.ViewResponse
-	7, // 7: muster.v1.SystemService.WorldSupervision:output_type -> muster.v1.WorldSupervisionResponse
-	4, // [4:8] is the sub-list for method output_type
-	0, // [0:4] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: muster.v1.SystemService.UpsertWorld:input_type -> muster.v1.UpsertWorldRequest
+	1,  // 1: muster.v1.SystemService.Stop:input_type -> muster.v1.StopRequest
+	2,  // 2: muster.v1.SystemService.View:input_type -> muster.v1.ViewRequest
+	3,  // 3: muster.v1.SystemService.WorldSupervision:input_type -> muster.v1.WorldSupervisionRequest
+	4,  // 4: muster.v1.SystemService.Restart:input_type -> muster.v1.RestartRequest
+	5,  // 5: muster.v1.SystemService.DeleteWorld:input_type -> muster.v1.DeleteWorldRequest
+	6,  // 6: muster.v1.SystemService.Start:input_type -> muster.v1.StartRequest
+	7,  // 7: muster.v1.SystemService.ViewStop:input_type -> muster.v1.ViewStopRequest
+	8,  // 8: muster.v1.SystemService.Explain:input_type -> muster.v1.ExplainRequest
+	9,  // 9: muster.v1.SystemService.UpsertWorld:output_type -> muster.v1.UpsertWorldResponse
+	10, // 10: muster.v1.SystemService.Stop:output_type -> muster.v1.StopResponse
+	11, // 11: muster.v1.SystemService.View:output_type -> muster.v1.ViewResponse
+	12, // 12: muster.v1.SystemService.WorldSupervision:output_type -> muster.v1.WorldSupervisionResponse
+	13, // 13: muster.v1.SystemService.Restart:output_type -> muster.v1.RestartResponse
+	14, // 14: muster.v1.SystemService.DeleteWorld:output_type -> muster.v1.DeleteWorldResponse
+	15, // 15: muster.v1.SystemService.Start:output_type -> muster.v1.StartResponse
+	16, // 16: muster.v1.SystemService.ViewStop:output_type -> muster.v1.ViewStopResponse
+	17, // 17: muster.v1.SystemService.Explain:output_type -> muster.v1.ExplainResponse
+	9,  // [9:18] is the sub-list for method output_type
+	0,  // [0:9] is the sub-list for method input_type
+	0,  // [0:0] is the sub-list for extension type_name
+	0,  // [0:0] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_system_service_proto_init() }

@@ -24,6 +24,11 @@ const (
 	SystemService_Stop_FullMethodName             = "/muster.v1.SystemService/Stop"
 	SystemService_View_FullMethodName             = "/muster.v1.SystemService/View"
 	SystemService_WorldSupervision_FullMethodName = "/muster.v1.SystemService/WorldSupervision"
+	SystemService_Restart_FullMethodName          = "/muster.v1.SystemService/Restart"
+	SystemService_DeleteWorld_FullMethodName      = "/muster.v1.SystemService/DeleteWorld"
+	SystemService_Start_FullMethodName            = "/muster.v1.SystemService/Start"
+	SystemService_ViewStop_FullMethodName         = "/muster.v1.SystemService/ViewStop"
+	SystemService_Explain_FullMethodName          = "/muster.v1.SystemService/Explain"
 )
 
 // SystemServiceClient is the client API for SystemService service.
@@ -40,6 +45,16 @@ type SystemServiceClient interface {
 	View(ctx context.Context, in *v1.ViewRequest, opts ...grpc.CallOption) (*v1.ViewResponse, error)
 	// WorldSupervision tells who of a world is not healthy.
 	WorldSupervision(ctx context.Context, in *v1.WorldSupervisionRequest, opts ...grpc.CallOption) (*v1.WorldSupervisionResponse, error)
+	// Restart has hosts run ranks again.
+	Restart(ctx context.Context, in *v1.RestartRequest, opts ...grpc.CallOption) (*v1.RestartResponse, error)
+	// DeleteWorld forgets an ended world.
+	DeleteWorld(ctx context.Context, in *v1.DeleteWorldRequest, opts ...grpc.CallOption) (*v1.DeleteWorldResponse, error)
+	// Start makes a stopped system run again.
+	Start(ctx context.Context, in *v1.StartRequest, opts ...grpc.CallOption) (*v1.StartResponse, error)
+	// ViewStop tells what became of those that a stop operation told.
+	ViewStop(ctx context.Context, in *v1.ViewStopRequest, opts ...grpc.CallOption) (*v1.ViewStopResponse, error)
+	// Explain tells why a world or a rank is what it is, and what happens next.
+	Explain(ctx context.Context, in *v1.ExplainRequest, opts ...grpc.CallOption) (*v1.ExplainResponse, error)
 }
 
 type systemServiceClient struct {
@@ -90,6 +105,56 @@ func (c *systemServiceClient) WorldSupervision(ctx context.Context, in *v1.World
 	return out, nil
 }
 
+func (c *systemServiceClient) Restart(ctx context.Context, in *v1.RestartRequest, opts ...grpc.CallOption) (*v1.RestartResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.RestartResponse)
+	err := c.cc.Invoke(ctx, SystemService_Restart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) DeleteWorld(ctx context.Context, in *v1.DeleteWorldRequest, opts ...grpc.CallOption) (*v1.DeleteWorldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.DeleteWorldResponse)
+	err := c.cc.Invoke(ctx, SystemService_DeleteWorld_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) Start(ctx context.Context, in *v1.StartRequest, opts ...grpc.CallOption) (*v1.StartResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.StartResponse)
+	err := c.cc.Invoke(ctx, SystemService_Start_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) ViewStop(ctx context.Context, in *v1.ViewStopRequest, opts ...grpc.CallOption) (*v1.ViewStopResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ViewStopResponse)
+	err := c.cc.Invoke(ctx, SystemService_ViewStop_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *systemServiceClient) Explain(ctx context.Context, in *v1.ExplainRequest, opts ...grpc.CallOption) (*v1.ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ExplainResponse)
+	err := c.cc.Invoke(ctx, SystemService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SystemServiceServer is the server API for SystemService service.
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
@@ -104,6 +169,16 @@ type SystemServiceServer interface {
 	View(context.Context, *v1.ViewRequest) (*v1.ViewResponse, error)
 	// WorldSupervision tells who of a world is not healthy.
 	WorldSupervision(context.Context, *v1.WorldSupervisionRequest) (*v1.WorldSupervisionResponse, error)
+	// Restart has hosts run ranks again.
+	Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error)
+	// DeleteWorld forgets an ended world.
+	DeleteWorld(context.Context, *v1.DeleteWorldRequest) (*v1.DeleteWorldResponse, error)
+	// Start makes a stopped system run again.
+	Start(context.Context, *v1.StartRequest) (*v1.StartResponse, error)
+	// ViewStop tells what became of those that a stop operation told.
+	ViewStop(context.Context, *v1.ViewStopRequest) (*v1.ViewStopResponse, error)
+	// Explain tells why a world or a rank is what it is, and what happens next.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
 	mustEmbedUnimplementedSystemServiceServer()
 }
 
@@ -125,6 +200,21 @@ func (UnimplementedSystemServiceServer) View(context.Context, *v1.ViewRequest) (
 }
 func (UnimplementedSystemServiceServer) WorldSupervision(context.Context, *v1.WorldSupervisionRequest) (*v1.WorldSupervisionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WorldSupervision not implemented")
+}
+func (UnimplementedSystemServiceServer) Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Restart not implemented")
+}
+func (UnimplementedSystemServiceServer) DeleteWorld(context.Context, *v1.DeleteWorldRequest) (*v1.DeleteWorldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteWorld not implemented")
+}
+func (UnimplementedSystemServiceServer) Start(context.Context, *v1.StartRequest) (*v1.StartResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Start not implemented")
+}
+func (UnimplementedSystemServiceServer) ViewStop(context.Context, *v1.ViewStopRequest) (*v1.ViewStopResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ViewStop not implemented")
+}
+func (UnimplementedSystemServiceServer) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedSystemServiceServer) mustEmbedUnimplementedSystemServiceServer() {}
 func (UnimplementedSystemServiceServer) testEmbeddedByValue()                       {}
@@ -219,6 +309,96 @@ func _SystemService_WorldSupervision_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_Restart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.RestartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Restart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Restart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Restart(ctx, req.(*v1.RestartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_DeleteWorld_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.DeleteWorldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).DeleteWorld(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_DeleteWorld_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).DeleteWorld(ctx, req.(*v1.DeleteWorldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_Start_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.StartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Start(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Start_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Start(ctx, req.(*v1.StartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_ViewStop_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ViewStopRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).ViewStop(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_ViewStop_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).ViewStop(ctx, req.(*v1.ViewStopRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SystemService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).Explain(ctx, req.(*v1.ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SystemService_ServiceDesc is the grpc.ServiceDesc for SystemService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -241,6 +421,26 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "WorldSupervision",
 			Handler:    _SystemService_WorldSupervision_Handler,
+		},
+		{
+			MethodName: "Restart",
+			Handler:    _SystemService_Restart_Handler,
+		},
+		{
+			MethodName: "DeleteWorld",
+			Handler:    _SystemService_DeleteWorld_Handler,
+		},
+		{
+			MethodName: "Start",
+			Handler:    _SystemService_Start_Handler,
+		},
+		{
+			MethodName: "ViewStop",
+			Handler:    _SystemService_ViewStop_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _SystemService_Explain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
