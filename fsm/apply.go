@@ -142,6 +142,16 @@ func (s *State) applyCommand(c *musterv1.Command) *musterv1.Outcome {
 		return s.applyRestoreCommit(c.RestoreCommit)
 	case *musterv1.Command_RestoreAbort:
 		return s.applyRestoreAbort(c.RestoreAbort)
+	case *musterv1.Command_Answers:
+		return s.applyAnswers(c.Answers)
+	case *musterv1.Command_Undeliverable:
+		return s.applyUndeliverable(c.Undeliverable)
+	case *musterv1.Command_Restart:
+		return s.applyRestart(c.Restart)
+	case *musterv1.Command_DeleteWorld:
+		return s.applyDeleteWorld(c.DeleteWorld)
+	case *musterv1.Command_Start:
+		return s.applyStart(c.Start)
 	default: // a TermStart among other commands
 		return refuse(musterv1.Reason_REASON_INVALID, "%T must be the only command of its entry", c)
 	}
@@ -151,6 +161,9 @@ func (s *State) applyCommand(c *musterv1.Command) *musterv1.Outcome {
 // An error means that the voters have agreed on rules that this binary does not know.
 func (s *State) applyTermStart(t *musterv1.TermStart) error {
 	version := max(s.core.MachineVersion, s.commonMachineVersion(t.Voters), firstMachineVersion)
+	if s.core.Epoch == 0 {
+		version = max(version, t.MachineVersion)
+	}
 	if version > MachineVersion {
 		return fmt.Errorf("the rules are at version %d, this binary knows %d: run a newer one", version, MachineVersion)
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -41,13 +42,84 @@ func (s *State) Check() error {
 			return err
 		}
 	}
-	for m, o := range sortedMembers(s.pending) {
-		op := s.stops[o.GetStop().GetOperation()]
-		if op == nil || op.rec.Done {
-			return fmt.Errorf("order %d to %s is of no running operation", o.Id, printMember(m))
-		}
+	if err := s.checkPending(); err != nil {
+		return err
 	}
 	return s.checkHistory()
+}
+
+// checkPending holds the index of due orders against what it follows from.
+func (s *State) checkPending() error {
+	derived := s.derivePending()
+	if len(derived) != len(s.pending) {
+		return fmt.Errorf("%d members have due orders, %d should", len(s.pending), len(derived))
+	}
+	for m, waiting := range sortedMembers(s.pending) {
+		if !slices.Equal(waiting, derived[m]) {
+			return fmt.Errorf("%s has due orders %v, should have %v", printMember(m), waiting, derived[m])
+		}
+		if _, rec := s.lookup(m); rec == nil && s.detached[m] == nil {
+			return fmt.Errorf("%s has due orders and is not there", printMember(m))
+		}
+	}
+	return nil
+}
+
+// checkHosts holds what hosts have been given.
+func (s *State) checkHosts(w *world) error {
+	ready := uint32(0)
+	for rank, slot := range sorted(w.hosts) {
+		rec, given := s.recs[slot], w.hostRanks[rank]
+		if given == nil || given.Left || given.Key != rec.Key || w.hostKeys[rec.Key] != rank {
+			return fmt.Errorf("host rank %d of world %s is held by %q and noted as %v", rank, w.rec.World, rec.Key, given)
+		}
+		if isReadyHost(w, rec) {
+			ready++
+		}
+	}
+	if ready != w.ready {
+		return fmt.Errorf("world %s has %d hosts ready, counted %d", w.rec.World, ready, w.ready)
+	}
+	left := 0
+	for rank, rec := range sorted(w.hostRanks) {
+		if rec.Left {
+			left++
+		}
+		if _, there := w.hosts[rank]; there == rec.Left && rec.Left {
+			return fmt.Errorf("host rank %d of world %s has left and is there", rank, w.rec.World)
+		}
+	}
+	if left != w.leftHosts || w.hostRanks[w.neverGiven] != nil {
+		return fmt.Errorf("world %s: %d hosts have left, counted %d; host rank %d counts as never given", w.rec.World, left, w.leftHosts, w.neverGiven)
+	}
+	return s.checkAssignments(w)
+}
+
+// checkAssignments: who has still to start, or runs, has a host.
+func (s *State) checkAssignments(w *world) error {
+	for rank, slot := range sorted(w.workers) {
+		rec := s.recs[slot]
+		a := rec.Assignment
+		if a == nil {
+			if !hasBegun(rec) {
+				return fmt.Errorf("%s[%d] has no health and no assignment", w.rec.World, rank)
+			}
+			continue
+		}
+		if a.State == musterv1.Assignment_STATE_UNSPECIFIED || a.State > musterv1.Assignment_STATE_ASSIGNED && a.Order == 0 && a.State != musterv1.Assignment_STATE_ENDED {
+			return fmt.Errorf("%s[%d] is in state %v under order %d", w.rec.World, rank, a.State, a.Order)
+		}
+		if a.State == musterv1.Assignment_STATE_ENDED {
+			if !hasBegun(rec) {
+				return fmt.Errorf("%s[%d] has ended and has no health", w.rec.World, rank)
+			}
+			continue
+		}
+		if _, ok := w.hosts[hostOf(w, rank).rank]; !ok {
+			return fmt.Errorf("%s[%d] is %v and its host is not there", w.rec.World, rank, a.State)
+		}
+	}
+	return nil
 }
 
 func (s *State) checkWorld(name string, w *world) error {
@@ -83,6 +155,9 @@ func (s *State) checkWorld(name string, w *world) error {
 	if fresh.joined != w.joined || fresh.healthy != w.healthy || fresh.completed != w.completed || fresh.supervised != w.supervised {
 		return fmt.Errorf("world %s counts joined %d, healthy %d, completed %d, supervised %d, should be %d, %d, %d, %d",
 			name, w.joined, w.healthy, w.completed, w.supervised, fresh.joined, fresh.healthy, fresh.completed, fresh.supervised)
+	}
+	if err := s.checkHosts(w); err != nil {
+		return err
 	}
 	return s.checkStatus(w)
 }
@@ -126,9 +201,6 @@ func (s *State) checkStop(operation uint64, op *stop) error {
 			return fmt.Errorf("stop %d waits for %s, which is not there", operation, printMember(m))
 		}
 		open[generation]++
-		if (s.pending[m] == nil) != t.Accepted {
-			return fmt.Errorf("stop %d: the order to %s is pending or accepted, not both", operation, printMember(m))
-		}
 	}
 	for generation, n := range sorted(op.open) {
 		if open[generation] != n {

@@ -9,9 +9,11 @@
 // What the package decides:
 //
 //   - who is a member of which world, under which incarnation (join.go);
+//   - which ranks a host is given and when they start (placement.go), and what becomes of their programs (assignment.go, restart.go);
 //   - who is alive, by the cluster clock that entries carry (report.go), and what that makes of a world (world.go);
 //   - what is still to be told to whom (pending.go) and by when things must have happened (timers.go): both are derived from the
 //     state, so a new leader reads them and goes on;
+//   - why a world is what it is, and what happens next (explain.go);
 //   - stop operations (stop.go), requests that must not be applied twice (requests.go), events (events.go);
 //   - how the state is written, read and replaced (snapshot.go, restore.go), and the digest that tells replicas apart (digest.go).
 //

@@ -23,18 +23,24 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	if mode == musterv1.Mode_MODE_UNSPECIFIED {
 		mode = musterv1.Mode_MODE_MANAGED_BY_SYSTEM
 	}
-	if m.role == musterv1.Role_ROLE_HOST || j.GetIncarnation() != 0 || j.GetAssignRank() {
+	if !s.knowsHosts() && (m.role == musterv1.Role_ROLE_HOST || j.GetIncarnation() != 0 || j.GetAssignRank()) {
 		return refuseField(musterv1.Reason_REASON_UNSUPPORTED, "role",
 			"hosts and programs started by hosts are not supported by this version: let the procs join by themselves")
 	}
 	if m.rank >= id.MaxProcs {
 		return refuseField(musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "rank", "rank %d: must be below %d", m.rank, id.MaxProcs)
 	}
+	if m.role == musterv1.Role_ROLE_HOST {
+		return s.joinHost(j, m, request)
+	}
 	if out := s.sameJoin(m, j); out != nil {
 		return out
 	}
 	if s.core.Phase != musterv1.Phase_PHASE_RUNNING {
 		return s.refusePhase()
+	}
+	if slot, present := s.lookup(m); present.GetAssignment() != nil {
+		return s.joinAssigned(s.worlds[m.world], slot, present, j)
 	}
 	if j.Issued < s.core.RestoreEpoch {
 		return s.refuseStale(m) // from another history
@@ -118,16 +124,21 @@ func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRe
 	if present != nil {
 		s.supersede(w, m, slot, present)
 	}
-	if old := s.detached[m]; old != nil {
-		s.dropDetached(m)
-		s.verdict(old.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
-	}
+	s.supersedeDetached(m)
 	rec := s.newRecord(m, mode, j, w.rec.Timeouts)
 	slot = s.putMember(w, rec, s.core.ClockNs)
 	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, "on "+j.Machine)
 	s.settle(w, fmt.Sprintf("rank %d was taken by a member that manages the system", m.rank)) // nothing else ends a Live spell here
 	return s.joined(w.rec.Generation, rec)
+}
+
+// supersedeDetached takes a place from the Detached member that is entered for it.
+func (s *State) supersedeDetached(m member) {
+	if old := s.detached[m]; old != nil {
+		s.dropDetached(m)
+		s.verdict(old.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+	}
 }
 
 func (s *State) newRecord(m member, mode musterv1.Mode, j *musterv1.JoinRequest, timeouts *musterv1.Timeouts) *musterv1.ProcRecord {
@@ -212,6 +223,9 @@ func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
 		rec.LastRemoval = s.core.Number
 		s.putWorld(w, rec)
 		s.targetDone(w, present.Proc, "left")
+		if m.role == musterv1.Role_ROLE_HOST {
+			s.hostLeft(w, m.rank, present)
+		}
 		s.settle(w, fmt.Sprintf("rank %d left", m.rank))
 	} else if d := s.detached[m]; d != nil && d.Proc.Incarnation == l.Proc.GetIncarnation() {
 		removed = true

@@ -82,6 +82,9 @@ func keyOf(r *musterv1.Record) []any {
 	case *musterv1.Record_Stop:
 		return []any{b.Stop.Operation}
 	case *musterv1.Record_StopTarget:
+		if b.StopTarget.Place != 0 {
+			return []any{b.StopTarget.Operation, uint64(b.StopTarget.Place)}
+		}
 		return []any{b.StopTarget.Operation, b.StopTarget.Order}
 	case *musterv1.Record_Ended:
 		return []any{b.Ended.World, b.Ended.Generation}
@@ -89,6 +92,8 @@ func keyOf(r *musterv1.Record) []any {
 		return []any{b.Request.Number}
 	case *musterv1.Record_Event:
 		return []any{b.Event.Number}
+	case *musterv1.Record_HostRank:
+		return []any{b.HostRank.World, uint64(b.HostRank.Rank)}
 	}
 	return nil
 }
@@ -134,7 +139,8 @@ func (l *loader) load(r *musterv1.Record) error {
 		if b.World.World == "" || b.World.Condition == nil || b.World.Timeouts == nil || s.byGeneration[b.World.Generation] != nil {
 			return fmt.Errorf("%w: world %q without condition or timeouts, or its generation twice", ErrStateFile, b.World.World)
 		}
-		w := &world{rec: b.World, workers: map[uint32]Slot{}, hosts: map[uint32]Slot{}}
+		w := newWorld()
+		w.rec = b.World
 		s.worlds[b.World.World], s.byGeneration[b.World.Generation] = w, w
 	case *musterv1.Record_Proc:
 		w := s.worlds[b.Proc.GetProc().GetWorld()]
@@ -175,8 +181,19 @@ func (l *loader) load(r *musterv1.Record) error {
 		} else {
 			s.events.cluster = ringAppend(s.events.cluster, e, int(s.core.Settings.Events))
 		}
+	case *musterv1.Record_HostRank:
+		w := s.worlds[b.HostRank.World]
+		if w == nil || b.HostRank.Rank >= id.MaxProcs || hasKey(w, b.HostRank.Key) {
+			return fmt.Errorf("%w: a host rank of a world that is not there, or a key that has two", ErrStateFile)
+		}
+		s.storeHostRank(w, b.HostRank)
 	}
 	return nil
+}
+
+func hasKey(w *world, key string) bool {
+	_, ok := w.hostKeys[key]
+	return ok
 }
 
 // placeOf is the place that a record is of; nil for other kinds.
@@ -210,16 +227,14 @@ func (l *loader) finish() (*State, error) {
 			if t.Done {
 				continue
 			}
-			generation := uint64(0)
+			var w *world
 			if _, rec := s.lookup(memberOf(t.Proc)); rec != nil {
-				generation = s.worlds[t.Proc.World].rec.Generation
+				w = s.worlds[t.Proc.World]
 			}
-			op.wait(generation, +1)
-			if !t.Accepted {
-				s.pend(op, t)
-			}
+			op.wait(w, memberOf(t.Proc), +1)
 		}
 	}
+	s.pending = s.derivePending()
 	s.entry.effects = Effects{}
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStateFile, err)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -8,63 +9,213 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-// Pending orders are derived: a target of a running stop operation that has not accepted its order *is* the pending message. The
-// index holds at most one per member, as a member is in one stop at a time.
+// Due orders are derived: an assignment that its host has not accepted, and a target of a running stop that has not accepted its order,
+// *are* the pending messages. The index says where they are, by addressee.
+
+// due is where the matter of an order is to be found.
+type due struct {
+	id        uint64
+	dueNs     int64
+	kind      dueKind
+	subject   member // the rank to be spawned, the target of the stop
+	operation uint64 // of a stop
+}
+
+type dueKind uint8
+
+const (
+	dueStop     dueKind = iota // the addressee ends itself
+	dueStopRank                // a host ends one of its ranks
+	dueSpawn                   // a host starts one of its ranks
+)
+
+func compareDue(a, b due) int { return cmp.Compare(a.id, b.id) }
 
 // Orders returns what a member has still to be told, ascending; nil for an incarnation that is not the present one.
 func (s *State) Orders(p *musterv1.ProcRef) []*musterv1.Order {
-	o := s.pending[memberOf(p)]
-	if o == nil || o.Proc.Incarnation != p.GetIncarnation() {
+	waiting := s.pending[memberOf(p)]
+	if len(waiting) == 0 || s.Present(p) != p.GetIncarnation() {
 		return nil
 	}
-	return []*musterv1.Order{o}
-}
-
-// PendingOrders is how many members have something to be told.
-func (s *State) PendingOrders() int { return len(s.pending) }
-
-// pend makes the order of an open target due.
-func (s *State) pend(op *stop, t *musterv1.StopTarget) {
-	s.pending[memberOf(t.Proc)] = &musterv1.Order{
-		Id: t.Order, Proc: t.Proc,
-		What: &musterv1.Order_Stop{Stop: &musterv1.StopOrder{
-			Operation: op.rec.Operation, ProcTimeoutNs: op.rec.ProcTimeoutNs, Reason: op.rec.Reason,
-		}},
+	orders := make([]*musterv1.Order, len(waiting))
+	for i, d := range waiting {
+		orders[i] = s.order(p, d)
 	}
-	s.entry.effects.Orders = append(s.entry.effects.Orders, t.Proc)
+	return orders
 }
 
-// confirm notes that p has accepted its orders up to highest.
-func (s *State) confirm(p *musterv1.ProcRef, highest uint64) {
+// order says what a due order asks.
+func (s *State) order(to *musterv1.ProcRef, d due) *musterv1.Order {
+	o := &musterv1.Order{Id: d.id, Proc: to}
+	switch d.kind {
+	case dueSpawn:
+		o.What = &musterv1.Order_Spawn{Spawn: s.spawnOrder(d.subject)}
+	case dueStopRank:
+		op := s.stops[d.operation]
+		_, rec := s.lookup(d.subject)
+		o.What = &musterv1.Order_StopRank{StopRank: &musterv1.StopRankOrder{
+			Proc: rec.GetProc(), SpawnedBy: rec.GetAssignment().GetOrder(), Operation: d.operation,
+			ProcTimeoutNs: op.rec.ProcTimeoutNs, Reason: op.rec.Reason,
+		}}
+	default:
+		op := s.stops[d.operation]
+		o.What = &musterv1.Order_Stop{Stop: &musterv1.StopOrder{
+			Operation: d.operation, ProcTimeoutNs: op.rec.ProcTimeoutNs, Reason: op.rec.Reason,
+		}}
+	}
+	return o
+}
+
+func (s *State) spawnOrder(m member) *musterv1.SpawnOrder {
+	w := s.worlds[m.world]
+	_, rec := s.lookup(m)
+	host := hostOf(w, m.rank)
+	from, to := ranksOf(w.rec.Spec, host.rank)
+	n, _ := wanted(w.rec.Spec)
+	return &musterv1.SpawnOrder{
+		Proc: rec.Proc, Generation: w.rec.Generation, Exec: w.rec.Spec.Exec, WorldSize: n,
+		LocalRank: m.rank - from, LocalWorldSize: to - from, HostRank: host.rank, Hosts: hostsWanted(w.rec.Spec),
+		MasterAddress: w.rec.MasterAddress, MasterPort: w.rec.MasterPort, ProcTimeoutNs: w.rec.Timeouts.GetProcTimeoutNs(),
+	}
+}
+
+// PendingOrders is how many orders have not been confirmed.
+func (s *State) PendingOrders() int {
+	n := 0
+	for _, waiting := range sortedMembers(s.pending) {
+		n += len(waiting)
+	}
+	return n
+}
+
+// pend makes an order due. Its number was just drawn, so it is the greatest.
+func (s *State) pend(addressee member, d due) {
+	s.pending[addressee] = append(s.pending[addressee], d)
+	slot, rec := s.lookup(addressee)
+	if rec == nil {
+		if rec = s.detached[addressee]; rec == nil {
+			return
+		}
+	} else if len(s.pending[addressee]) == 1 && rec.Health == musterv1.Health_HEALTH_ALIVE {
+		t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}
+		if t.AtNs, _ = s.Deadline(t); t.AtNs != 0 {
+			s.timer(t)
+		}
+	}
+	s.announce(rec.Proc)
+}
+
+// announce has the leader look at what a member has to be told.
+func (s *State) announce(p *musterv1.ProcRef) {
+	orders := s.entry.effects.Orders
+	if n := len(orders); n == 0 || orders[n-1] != p {
+		s.entry.effects.Orders = append(orders, p)
+	}
+}
+
+// unpend takes back an order that is not due any more.
+func (s *State) unpend(addressee member, id uint64) {
+	waiting := s.pending[addressee]
+	i, found := slices.BinarySearchFunc(waiting, due{id: id}, compareDue)
+	if !found {
+		return
+	}
+	if len(waiting) == 1 {
+		delete(s.pending, addressee)
+		return
+	}
+	s.pending[addressee] = slices.Delete(waiting, i, i+1)
+}
+
+// confirm notes that p has accepted its orders up to highest, and the port that rank 0's host has chosen.
+func (s *State) confirm(p *musterv1.ProcRef, highest uint64, port uint32) {
 	m := memberOf(p)
-	if slot, rec := s.lookup(m); rec != nil {
-		if rec.Proc.Incarnation != p.GetIncarnation() || highest <= rec.HighestOrder || highest > s.core.Number {
-			return
-		}
+	slot, rec := s.lookup(m)
+	detached := rec == nil
+	if detached {
+		rec = s.detached[m]
+	}
+	if rec == nil || rec.Proc.Incarnation != p.GetIncarnation() {
+		return
+	}
+	if highest > rec.HighestOrder && highest <= s.core.Number {
 		rec = proto.CloneOf(rec)
 		rec.HighestOrder = highest
-		s.replaceMember(s.worlds[m.world], slot, rec)
-	} else if rec := s.detached[m]; rec != nil {
-		if rec.Proc.Incarnation != p.GetIncarnation() || highest <= rec.HighestOrder || highest > s.core.Number {
-			return
+		if detached {
+			s.putDetached(rec)
+		} else {
+			s.replaceMember(s.worlds[m.world], slot, rec)
 		}
-		rec = proto.CloneOf(rec)
-		rec.HighestOrder = highest
-		s.putDetached(rec)
+		s.accepted(m, highest)
+	}
+	if !detached && m.role == musterv1.Role_ROLE_HOST && m.rank == 0 {
+		s.meetAt(s.worlds[m.world], port)
+	}
+}
+
+// accepted marks what an addressee has accepted.
+func (s *State) accepted(addressee member, highest uint64) {
+	waiting := s.pending[addressee]
+	n, _ := slices.BinarySearchFunc(waiting, due{id: highest + 1}, compareDue)
+	if n == 0 {
+		return
+	}
+	if rest := waiting[n:]; len(rest) > 0 {
+		s.pending[addressee] = slices.Clone(rest)
 	} else {
-		return
+		delete(s.pending, addressee)
 	}
-	o := s.pending[m]
-	if o == nil || o.Id > highest {
-		return
+	for _, d := range waiting[:n] {
+		if d.kind == dueSpawn {
+			slot, rec := s.lookup(d.subject)
+			rec = proto.CloneOf(rec)
+			rec.Assignment.State = musterv1.Assignment_STATE_ACCEPTED
+			s.replaceMember(s.worlds[d.subject.world], slot, rec)
+		} else if op := s.stops[d.operation]; op != nil {
+			i := op.index[d.subject]
+			t := proto.CloneOf(op.targets[i])
+			t.Accepted = true
+			s.putStopTarget(op, i, t)
+		}
 	}
-	delete(s.pending, m)
-	if op := s.stops[o.GetStop().GetOperation()]; op != nil {
-		i := op.index[m]
-		t := proto.CloneOf(op.targets[i])
-		t.Accepted = true
-		s.putStopTarget(op, i, t)
+}
+
+// derivePending fills the index from the records, as loading does.
+func (s *State) derivePending() map[member][]due {
+	pending := map[member][]due{}
+	for name, w := range sorted(s.worlds) {
+		for rank, slot := range sorted(w.workers) {
+			if a := s.recs[slot].Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
+				host := hostOf(w, rank)
+				pending[host] = append(pending[host], due{
+					id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: member{name, musterv1.Role_ROLE_WORKER, rank},
+				})
+			}
+		}
 	}
+	for operation, op := range sorted(s.stops) {
+		for _, t := range op.targets {
+			if t.Done || t.Accepted || t.Order == 0 {
+				continue
+			}
+			addressee, d := stopDue(operation, t)
+			pending[addressee] = append(pending[addressee], d)
+		}
+	}
+	for _, waiting := range sortedMembers(pending) {
+		slices.SortFunc(waiting, compareDue)
+	}
+	return pending
+}
+
+// stopDue is the order of a target, and whom it is for.
+func stopDue(operation uint64, t *musterv1.StopTarget) (member, due) {
+	d := due{id: t.Order, dueNs: t.DueNs, kind: dueStop, subject: memberOf(t.Proc), operation: operation}
+	if t.Via == nil {
+		return d.subject, d
+	}
+	d.kind = dueStopRank
+	return memberOf(t.Via), d
 }
 
 func sortRefs(refs []*musterv1.ProcRef) {

@@ -12,11 +12,16 @@ func nanoseconds(ns int64) time.Duration { return time.Duration(ns) }
 // maxText bounds what people are told.
 const maxText = 1024
 
-func clip(text string) string {
-	if len(text) <= maxText {
+// maxLines bounds the last lines that are kept of a program.
+const maxLines = 4096
+
+func clip(text string) string { return clipTo(text, maxText) }
+
+func clipTo(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	cut := maxText - len("…")
+	cut := most - len("…")
 	for cut > 0 && text[cut]&0xC0 == 0x80 { // not within a rune
 		cut--
 	}

@@ -52,6 +52,12 @@ func (s *State) reportGroup(g *musterv1.ReportGroup, verdicts []*musterv1.Verdic
 	for rank := range id.Ranks(g.GetRanks().GetRuns()) {
 		m.rank = rank
 		slot, present := members[rank]
+		if g.GetByHost() {
+			if v := s.reportHeld(w, m, slot, present, g.Number); v != nil {
+				verdicts = append(verdicts, v)
+			}
+			continue
+		}
 		if !present {
 			verdicts = append(verdicts, s.unknownOrEnded(m, g.Number, 0))
 			continue
@@ -71,6 +77,13 @@ func (s *State) reportGroup(g *musterv1.ReportGroup, verdicts []*musterv1.Verdic
 // reportOne applies the report of one incarnation.
 func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 	m := memberOf(r.Proc)
+	if r.HeldOrder != 0 {
+		if v := s.HeldVerdict(r.Proc, r.HeldOrder); v != nil {
+			return v
+		}
+		slot, rec := s.lookup(m)
+		return s.renewHeld(s.worlds[m.world], slot, rec)
+	}
 	incarnation := r.Proc.GetIncarnation()
 	if d := s.detached[m]; d != nil && d.Proc.Incarnation == incarnation {
 		return nil
@@ -107,6 +120,8 @@ func (s *State) renew(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.V
 	case musterv1.Health_HEALTH_ALIVE:
 		s.lastReport[slot] = s.core.ClockNs
 		return nil
+	case musterv1.Health_HEALTH_UNSPECIFIED:
+		return nil // its host has still to start it
 	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
 		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_EXPIRED}
 	default:
@@ -155,6 +170,7 @@ func (s *State) actorsFailed(w *world, slot Slot, rec *musterv1.ProcRecord, fail
 	}
 	text := fmt.Sprintf("actor %s[%d] failed: %s", fresh[0].Actor, fresh[0].Pid, fresh[0].Cause)
 	s.emitMember(w, musterv1.Event_KIND_ACTOR_FAILED, m, clip(text))
+	s.blame(w, rec, nil, fmt.Sprintf("rank %d: %s", m.rank, text))
 	s.settle(w, fmt.Sprintf("rank %d: %s", m.rank, text))
 }
 
@@ -174,14 +190,25 @@ func (s *State) applyHello(h *musterv1.Hello) *musterv1.Outcome {
 			verdicts = append(verdicts, v)
 			continue
 		}
-		s.confirm(hm.Proc, hm.HighestOrder)
+		s.confirm(hm.Proc, hm.HighestOrder, hm.MasterPort)
+		if hm.Proc.GetRole() == musterv1.Role_ROLE_HOST {
+			s.lostRanks(hm)
+		}
+	}
+	for _, r := range h.Ranks {
+		if h.Epoch != s.core.Epoch {
+			break // the host itself joins again first
+		}
+		if v := s.heldRank(r); v != nil {
+			verdicts = append(verdicts, v)
+		}
 	}
 	return told(verdicts)
 }
 
 // applyConfirm notes which orders a member has accepted.
 func (s *State) applyConfirm(c *musterv1.Confirm) *musterv1.Outcome {
-	s.confirm(c.Proc, c.HighestOrder)
+	s.confirm(c.Proc, c.HighestOrder, c.MasterPort)
 	return &musterv1.Outcome{}
 }
 
@@ -214,6 +241,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && managing == nil {
 			managing = rec.Proc
 		}
+		s.blame(w, rec, nil, fmt.Sprintf("rank %d on %s was %s", m.rank, rec.Machine, rec.Cause))
 		if n := len(rounds); n == 0 || rounds[n-1].w != w || rounds[n-1].role != m.role {
 			rounds = append(rounds, &round{w: w, role: m.role, text: fmt.Sprintf("on %s: %s", rec.Machine, rec.Cause)})
 		}
@@ -227,6 +255,9 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		for _, rank := range r.ranks {
 			if _, rec := s.lookup(member{r.w.rec.World, r.role, rank}); rec != nil {
 				s.targetDone(r.w, rec.Proc, "expired")
+			}
+			if r.role == musterv1.Role_ROLE_HOST && s.worlds[r.w.rec.World] == r.w {
+				s.hostTargetsDone(r.w, rank)
 			}
 		}
 		s.settle(r.w, text)

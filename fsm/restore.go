@@ -32,9 +32,9 @@ func (s *State) applyWhileStaged(c *musterv1.Command) (out *musterv1.Outcome, ha
 		*musterv1.Command_RestoreBegin, *musterv1.Command_RestoreChunk,
 		*musterv1.Command_RestoreCommit, *musterv1.Command_RestoreAbort:
 		return nil, false
-	case *musterv1.Command_Expire, *musterv1.Command_Due:
+	case *musterv1.Command_Expire, *musterv1.Command_Due, *musterv1.Command_Undeliverable:
 		return &musterv1.Outcome{}, true
-	case *musterv1.Command_NodeStart, *musterv1.Command_StopResult:
+	case *musterv1.Command_NodeStart, *musterv1.Command_StopResult, *musterv1.Command_Answers:
 		return refuse(musterv1.Reason_REASON_RESTORING, "a restore is under way: say it again in a moment"), true
 	default:
 		s.draw() // a client's request
@@ -184,10 +184,16 @@ func (s *State) shiftTimes(ns int64) {
 		if w.rec.Spec != nil {
 			w.rec.SpecSinceNs += ns
 		}
+		if w.rec.FirstCause != nil {
+			w.rec.FirstCause.AtNs += ns
+		}
 	}
 	for i, rec := range s.ended {
 		s.ended[i] = proto.CloneOf(rec)
 		s.ended[i].Condition = condition(rec.Condition)
+		if s.ended[i].FirstCause != nil {
+			s.ended[i].FirstCause.AtNs += ns
+		}
 	}
 	for _, op := range sorted(s.stops) {
 		op.rec = proto.CloneOf(op.rec)
@@ -195,7 +201,20 @@ func (s *State) shiftTimes(ns int64) {
 		if op.rec.Done {
 			op.rec.DoneNs += ns
 		}
+		for i, t := range op.targets {
+			if t.DueNs != 0 {
+				op.targets[i] = proto.CloneOf(t)
+				op.targets[i].DueNs += ns
+			}
+		}
 	}
+	for slot, rec := range s.recs {
+		if rec.GetAssignment().GetDueNs() != 0 {
+			s.recs[slot] = proto.CloneOf(rec)
+			s.recs[slot].Assignment.DueNs += ns
+		}
+	}
+	s.pending = s.derivePending()
 	shifted := map[*musterv1.Event]*musterv1.Event{}
 	shiftRing := func(ring []*musterv1.Event) {
 		for i, e := range ring {

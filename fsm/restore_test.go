@@ -197,7 +197,7 @@ func TestRestore_Meanwhile(t *testing.T) {
 	_, err := r.State.Freeze()
 	require.ErrorIs(t, err, fsm.ErrRestoreStaged)
 	r.ClockNs += int64(9 * time.Second)
-	expire, _ := r.State.Observe(collect(r.State, r.ClockNs))
+	expire, _, _ := r.State.Observe(collect(r.State, r.ClockNs))
 	require.NotEmpty(t, expire.Procs)
 	r.Apply(&musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
 	require.Zero(t, r.State.Status().Unhealthy)

@@ -46,6 +46,7 @@ type Frozen struct {
 	ended      []*musterv1.WorldRecord
 	requests   []*musterv1.RequestRecord
 	events     []*musterv1.Event
+	hostRanks  []*musterv1.HostRank
 }
 
 // ErrRestoreStaged says that a snapshot would miss a restore that is under way; try again when it has ended.
@@ -71,6 +72,9 @@ func (s *State) Freeze() (*Frozen, error) {
 	}
 	for _, w := range sorted(s.worlds) {
 		f.worlds = append(f.worlds, w.rec)
+		for _, rec := range sorted(w.hostRanks) {
+			f.hostRanks = append(f.hostRanks, rec)
+		}
 	}
 	for _, rec := range sortedMembers(s.detached) {
 		f.detached = append(f.detached, rec)
@@ -153,6 +157,9 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	}
 	for _, e := range f.events {
 		put(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
+	}
+	for _, rec := range f.hostRanks {
+		put(&musterv1.Record{Body: &musterv1.Record_HostRank{HostRank: rec}})
 	}
 }
 

@@ -7,10 +7,14 @@ import (
 )
 
 // MachineVersion is the newest set of rules that this binary knows.
-const MachineVersion = 1
+const MachineVersion = hostsVersion
 
-// firstMachineVersion is what every cluster begins with.
-const firstMachineVersion = 1
+const (
+	// firstMachineVersion is what a cluster begins with whose first leader does not say what it knows.
+	firstMachineVersion = 1
+	// hostsVersion brought hosts, what they run, and why a world is in trouble.
+	hostsVersion = 2
+)
 
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.
 type Slot uint32
@@ -45,10 +49,26 @@ type world struct {
 	workers map[uint32]Slot
 	hosts   map[uint32]Slot
 
+	// Host ranks that were ever given, and who gets which again. neverGiven is below the lowest that was not, leftHosts counts those
+	// whose host has left.
+	hostRanks  map[uint32]*musterv1.HostRank
+	hostKeys   map[string]uint32
+	neverGiven uint32
+	leftHosts  int
+	// Hosts with ranks that are Alive.
+	ready uint32
+
 	// Of the members that count for Live (workers managed by the system): how many there are, are healthy, have completed.
 	joined, healthy, completed uint32
 	// Members that are supervised, of any role.
 	supervised uint32
+}
+
+func newWorld() *world {
+	return &world{
+		workers: map[uint32]Slot{}, hosts: map[uint32]Slot{},
+		hostRanks: map[uint32]*musterv1.HostRank{}, hostKeys: map[string]uint32{},
+	}
 }
 
 func (w *world) members(role musterv1.Role) map[uint32]Slot {
@@ -67,11 +87,22 @@ type stop struct {
 	index   map[member]int
 	open    map[uint64]int // targets not done, by generation; Detached members under 0
 	left    int            // targets not done, all
+	procs   map[member]int // procs not done, by the host that has their ranks
 }
 
-func newStop() *stop { return &stop{index: map[member]int{}, open: map[uint64]int{}} }
+func newStop() *stop {
+	return &stop{index: map[member]int{}, open: map[uint64]int{}, procs: map[member]int{}}
+}
 
-func (op *stop) wait(generation uint64, by int) {
+// wait counts a target of w, which is nil for Detached members, by +1 or -1.
+func (op *stop) wait(w *world, target member, by int) {
+	generation := uint64(0)
+	if w != nil {
+		generation = w.rec.Generation
+		if target.role == musterv1.Role_ROLE_WORKER {
+			op.procs[hostOf(w, target.rank)] += by
+		}
+	}
 	op.open[generation] += by
 	op.left += by
 }
@@ -98,7 +129,7 @@ type State struct {
 	free       []Slot
 	unhealthy  uint32 // supervised members that are not healthy
 
-	pending map[member]*musterv1.Order // derived: due orders, see pending.go
+	pending map[member][]due // derived: due orders by addressee, ascending, see pending.go
 
 	entry entryContext
 }
@@ -123,7 +154,7 @@ func New() *State {
 		stops:        map[uint64]*stop{},
 		requests:     newRequestTable(),
 		events:       newEventLog(),
-		pending:      map[member]*musterv1.Order{},
+		pending:      map[member][]due{},
 	}
 }
 
@@ -183,6 +214,7 @@ func (s *State) dropMember(w *world, slot Slot) {
 	s.recs[slot], s.lastReport[slot] = nil, 0
 	s.free = append(s.free, slot)
 	delete(s.pending, m)
+	s.cancelSpawn(w, rec)
 	s.entry.digest.dropped("proc", rec.Proc)
 }
 
@@ -194,6 +226,7 @@ func (s *State) count(w *world, rec *musterv1.ProcRecord, by int) {
 		}
 	}
 	healthy := isHealthy(rec)
+	add(&w.ready, isReadyHost(w, rec))
 	add(&w.supervised, isSupervised(rec))
 	add(&s.unhealthy, isSupervised(rec) && !healthy)
 	if countsForLive(rec) {
@@ -205,12 +238,15 @@ func (s *State) count(w *world, rec *musterv1.ProcRecord, by int) {
 
 // countsForLive tells members that a world wants from those that are merely attached to it.
 func countsForLive(rec *musterv1.ProcRecord) bool {
-	return rec.Proc.Role == musterv1.Role_ROLE_WORKER && rec.Mode == musterv1.Mode_MODE_MANAGED_BY_SYSTEM
+	return rec.Proc.Role == musterv1.Role_ROLE_WORKER && rec.Mode == musterv1.Mode_MODE_MANAGED_BY_SYSTEM && hasBegun(rec)
 }
 
 func isSupervised(rec *musterv1.ProcRecord) bool {
-	return rec.Mode != musterv1.Mode_MODE_DETACHED
+	return rec.Mode != musterv1.Mode_MODE_DETACHED && hasBegun(rec)
 }
+
+// hasBegun tells members from ranks that a host is still to start: those have no health.
+func hasBegun(rec *musterv1.ProcRecord) bool { return rec.Health != musterv1.Health_HEALTH_UNSPECIFIED }
 
 // isHealthy: Alive with no failed actors, or Completed.
 func isHealthy(rec *musterv1.ProcRecord) bool {

@@ -129,15 +129,16 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 		wrec.Stop, wrec.End = rec.Operation, end
 		s.putWorld(w, wrec)
 		for _, slot := range sorted(w.workers) {
-			if p := s.recs[slot]; p.Health == musterv1.Health_HEALTH_ALIVE {
-				s.addTarget(op, w.rec.Generation, p.Proc)
-			}
+			s.targetProc(op, w, s.recs[slot])
+		}
+		for _, slot := range sorted(w.hosts) {
+			s.targetHost(op, w, s.recs[slot])
 		}
 		s.setCondition(w, musterv1.Status_STATUS_STOPPING, reason)
 	}
 	if everything {
 		for _, p := range sortedMembers(s.detached) {
-			s.addTarget(op, 0, p.Proc)
+			s.tell(op, s.addTarget(op, nil, p.Proc))
 		}
 	}
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_STOP_BEGUN, Text: clip(fmt.Sprintf("operation %d: %s", rec.Operation, reason))})
@@ -149,14 +150,87 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 	return rec.Operation
 }
 
-// addTarget has p told, and its world's generation (0 for Detached members) wait for it.
-func (s *State) addTarget(op *stop, generation uint64, p *musterv1.ProcRef) {
-	t := &musterv1.StopTarget{Operation: op.rec.Operation, Proc: p, Order: s.draw()}
+// targetProc has a proc told that has not ended: by itself, or, where it is its host that speaks for it, through that. What a host has
+// not accepted to start is cancelled.
+func (s *State) targetProc(op *stop, w *world, p *musterv1.ProcRecord) {
+	switch a := p.Assignment; {
+	case a == nil || a.Claimed:
+		if p.Health == musterv1.Health_HEALTH_ALIVE {
+			s.tell(op, s.addTarget(op, w, p.Proc))
+		}
+	case a.State == musterv1.Assignment_STATE_ASSIGNED:
+		i := s.addTarget(op, w, p.Proc)
+		s.cancelRank(w, p, op.rec.Reason)
+		s.settleTarget(op, w, i, "was not started")
+	case a.State == musterv1.Assignment_STATE_ENDED || p.Health != musterv1.Health_HEALTH_ALIVE && hasBegun(p):
+	default:
+		i := s.addTarget(op, w, p.Proc)
+		host := hostOf(w, p.Proc.Rank)
+		if _, h := s.lookup(host); h != nil && h.Health == musterv1.Health_HEALTH_ALIVE {
+			t := proto.CloneOf(op.targets[i])
+			t.Via = h.Proc
+			op.targets[i] = t
+			s.tell(op, i)
+		} else {
+			s.settleTarget(op, w, i, hostGone)
+		}
+	}
+}
+
+const hostGone = "its host has gone"
+
+// targetHost has a host told once the procs that it has ranks of are done.
+func (s *State) targetHost(op *stop, w *world, h *musterv1.ProcRecord) {
+	if h.Health != musterv1.Health_HEALTH_ALIVE {
+		return
+	}
+	i := s.addTarget(op, w, h.Proc)
+	if op.procs[memberOf(h.Proc)] == 0 {
+		s.tell(op, i)
+	} else {
+		s.putStopTarget(op, i, op.targets[i])
+	}
+}
+
+// cancelRank ends an assignment that its host has not accepted.
+func (s *State) cancelRank(w *world, p *musterv1.ProcRecord, reason string) {
+	s.cancelSpawn(w, p)
+	slot, rec := s.lookup(memberOf(p.Proc))
+	rec = proto.CloneOf(rec)
+	rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, clip("was not started: "+reason)
+	rec.Assignment.State = musterv1.Assignment_STATE_ENDED
+	s.replaceMember(w, slot, rec)
+}
+
+// cancelSpawn takes the order to start a rank back, if it is due.
+func (s *State) cancelSpawn(w *world, p *musterv1.ProcRecord) {
+	if a := p.Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
+		s.unpend(hostOf(w, p.Proc.Rank), a.Order)
+	}
+}
+
+// addTarget has p's world (nil for Detached members) wait for it. It returns its place; tell gives it its order.
+func (s *State) addTarget(op *stop, w *world, p *musterv1.ProcRef) int {
+	t := &musterv1.StopTarget{Operation: op.rec.Operation, Proc: p}
+	if s.knowsHosts() {
+		t.Place = uint32(len(op.targets) + 1)
+	}
 	op.index[memberOf(p)] = len(op.targets)
-	op.targets = append(op.targets, nil)
-	s.putStopTarget(op, len(op.targets)-1, t)
-	op.wait(generation, +1)
-	s.pend(op, t)
+	op.targets = append(op.targets, t)
+	op.wait(w, memberOf(p), +1)
+	return len(op.targets) - 1
+}
+
+// tell makes the order of a target due. The entry that does so gives the order its number, since a number below one that the
+// addressee has accepted since would never be obeyed.
+func (s *State) tell(op *stop, i int) {
+	t := proto.CloneOf(op.targets[i])
+	t.Order = s.draw()
+	if s.knowsHosts() {
+		t.DueNs = s.core.ClockNs
+	}
+	s.putStopTarget(op, i, t)
+	s.pend(stopDue(op.rec.Operation, t))
 }
 
 // hasten shortens a running operation's deadline; it never gets longer.
@@ -189,13 +263,16 @@ func (s *State) applyStopResult(r *musterv1.StopResult) *musterv1.Outcome {
 		rec = proto.CloneOf(rec)
 		rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, op.rec.Reason
 		s.replaceMember(s.worlds[m.world], slot, rec)
-	} else if d := s.detached[m]; d != nil && d.Proc.Incarnation == r.Proc.GetIncarnation() {
+	}
+	w := s.worlds[m.world]
+	if d := s.detached[m]; d != nil && d.Proc.Incarnation == r.Proc.GetIncarnation() {
+		w = nil // named like a world's member, and none
 		s.dropDetached(m)
 	}
 	t := proto.CloneOf(op.targets[i])
 	t.ActorsStopped, t.ActorsAborted = r.GetActorsStopped(), r.GetActorsAborted()
 	s.putStopTarget(op, i, t)
-	s.targetDone(s.worlds[m.world], r.Proc, "stopped")
+	s.targetDone(w, r.Proc, "stopped")
 	return &musterv1.Outcome{}
 }
 
@@ -214,17 +291,50 @@ func (s *State) targetDone(w *world, p *musterv1.ProcRef, outcome string) {
 	if !ok || op.targets[i].Done || op.targets[i].Proc.Incarnation != p.Incarnation {
 		return
 	}
-	delete(s.pending, m)
-	t := proto.CloneOf(op.targets[i])
-	t.Done, t.Outcome = true, outcome
-	s.putStopTarget(op, i, t)
-	if w == nil {
-		op.wait(0, -1)
-	} else {
-		op.wait(w.rec.Generation, -1)
+	s.settleTarget(op, w, i, outcome)
+	if w != nil {
 		s.endIfStopped(op, w)
 	}
 	s.finishStop(op)
+}
+
+// settleTarget marks a target done and tells its host if it was the last of the host's procs.
+func (s *State) settleTarget(op *stop, w *world, i int, outcome string) {
+	t := proto.CloneOf(op.targets[i])
+	s.untell(t)
+	t.Done, t.Outcome = true, outcome
+	s.putStopTarget(op, i, t)
+	op.wait(w, memberOf(t.Proc), -1)
+	if w == nil || t.Proc.Role != musterv1.Role_ROLE_WORKER {
+		return
+	}
+	host := hostOf(w, t.Proc.Rank)
+	if at, ok := op.index[host]; ok && op.procs[host] == 0 && !op.targets[at].Done && op.targets[at].Order == 0 {
+		s.tell(op, at)
+	}
+}
+
+// untell takes a target's order back, if it is due.
+func (s *State) untell(t *musterv1.StopTarget) {
+	if t.Order != 0 && !t.Accepted {
+		addressee, d := stopDue(t.Operation, t)
+		s.unpend(addressee, d.id)
+	}
+}
+
+// hostTargetsDone credits the procs that a host would have told.
+func (s *State) hostTargetsDone(w *world, host uint32) {
+	op := s.stops[w.rec.Stop]
+	if op == nil || op.rec.Done {
+		return
+	}
+	from, to := ranksOf(w.rec.Spec, host)
+	for rank := from; rank < to; rank++ {
+		i, ok := op.index[member{w.rec.World, musterv1.Role_ROLE_WORKER, rank}]
+		if ok && !op.targets[i].Done && op.targets[i].Via != nil {
+			s.targetDone(w, op.targets[i].Proc, hostGone)
+		}
+	}
 }
 
 // endIfStopped ends w when nobody in it has still to answer.
@@ -240,12 +350,13 @@ func (s *State) stopOver(op *stop) {
 		if t.Done {
 			continue
 		}
-		delete(s.pending, memberOf(t.Proc))
+		s.untell(t)
 		t = proto.CloneOf(t)
 		t.Done, t.Outcome = true, "did not answer in time"
 		s.putStopTarget(op, i, t)
 	}
 	clear(op.open)
+	clear(op.procs)
 	op.left = 0
 	for _, generation := range op.rec.Generations {
 		if w := s.byGeneration[generation]; w != nil && w.rec.Stop == op.rec.Operation {

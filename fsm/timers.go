@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"iter"
+	"slices"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -16,6 +17,7 @@ const (
 	TimerEviction                   // a world's eviction timeout; ID = generation
 	TimerStop                       // a stop operation's deadline; ID = operation
 	TimerRetention                  // an ended world's retention; ID = generation
+	TimerDelivery                   // a member's oldest due order; Slot, ID = incarnation
 )
 
 // Timer is something that may have to happen at a time of the cluster clock. It is a hint to look: State.Deadline tells what holds.
@@ -58,6 +60,12 @@ func (s *State) OtherTimers() iter.Seq[Timer] {
 		}
 		for operation := range sorted(s.stops) {
 			if !s.yieldTimer(Timer{Kind: TimerStop, ID: operation}, yield) {
+				return
+			}
+		}
+		for m := range sortedMembers(s.pending) {
+			slot, rec := s.lookup(m)
+			if rec != nil && !s.yieldTimer(Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}, yield) {
 				return
 			}
 		}
@@ -122,6 +130,11 @@ func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
 			return 0, false
 		}
 		return op.rec.DeadlineNs, true
+	case TimerDelivery:
+		if int(t.Slot) >= len(s.recs) || s.recs[t.Slot] == nil || s.recs[t.Slot].Proc.Incarnation != t.ID {
+			return 0, false
+		}
+		return s.deliveryDeadline(t.Slot)
 	case TimerRetention:
 		for _, rec := range s.ended {
 			if rec.Generation == t.ID {
@@ -136,10 +149,21 @@ func (s *State) retentionEnd(rec *musterv1.WorldRecord) int64 {
 	return rec.Condition.SinceNs + s.core.Settings.GetRetentionNs()
 }
 
+// deliveryDeadline is the clock after which a member counts as out of reach: nothing was heard of it, and its oldest order was not
+// confirmed, for its delivery timeout under one leader. A member whose reports arrive has none that passes.
+func (s *State) deliveryDeadline(slot Slot) (atNs int64, ok bool) {
+	rec := s.recs[slot]
+	waiting := s.pending[memberOf(rec.Proc)]
+	if len(waiting) == 0 || rec.Health != musterv1.Health_HEALTH_ALIVE || !s.knowsHosts() {
+		return 0, false
+	}
+	return max(s.lastReport[slot], waiting[0].dueNs, s.core.GraceUntilNs) + rec.Timeouts.GetDeliveryNs(), true
+}
+
 // Observe turns timers whose deadline has passed into what a leader proposes. It only reads; each observation is checked again
 // when it is applied.
-func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.Due) {
-	expire, due = &musterv1.Expire{}, &musterv1.Due{}
+func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.Due, overdue *musterv1.Undeliverable) {
+	expire, due, overdue = &musterv1.Expire{}, &musterv1.Due{}, &musterv1.Undeliverable{}
 	for _, t := range passed {
 		switch t.Kind {
 		case TimerMember:
@@ -152,8 +176,12 @@ func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.
 			due.Stops = append(due.Stops, t.ID)
 		case TimerRetention:
 			due.Ended = append(due.Ended, t.ID)
+		case TimerDelivery:
+			p := s.recs[t.Slot].Proc
+			overdue.Orders = append(overdue.Orders, &musterv1.OverdueOrder{Proc: p, Order: s.pending[memberOf(p)][0].id})
 		}
 	}
 	sortRefs(expire.Procs)
-	return expire, due
+	slices.SortFunc(overdue.Orders, func(a, b *musterv1.OverdueOrder) int { return memberOf(a.Proc).compare(memberOf(b.Proc)) })
+	return expire, due, overdue
 }

@@ -177,7 +177,8 @@ func hasLabels(have, want []*musterv1.Label) bool {
 func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, b *budget) (wv *musterv1.WorldView, more *cursor) {
 	wv = &musterv1.WorldView{
 		World: rec.World, Generation: rec.Generation, Spec: rec.Spec, Labels: rec.Labels, LabelRevision: rec.LabelRevision,
-		Condition: rec.Condition, Timeouts: rec.Timeouts,
+		Condition: rec.Condition, Timeouts: rec.Timeouts, FirstCause: rec.FirstCause, Stop: rec.Stop,
+		MasterAddress: rec.MasterAddress, MasterPort: rec.MasterPort,
 	}
 	wv.Wanted, _ = wanted(rec.Spec)
 	w := s.byGeneration[rec.Generation]
@@ -264,6 +265,6 @@ func (s *State) viewProc(slot Slot) *musterv1.ProcView {
 	return &musterv1.ProcView{
 		Proc: rec.Proc, Health: rec.Health, Cause: rec.Cause, Mode: rec.Mode, Address: rec.Address, Machine: rec.Machine,
 		Labels: rec.Labels, ReportAgeNs: s.core.ClockNs - s.lastReport[slot],
-		FailedActors: rec.FailedActors, FailedActorCount: rec.FailedActorCount,
+		FailedActors: rec.FailedActors, FailedActorCount: rec.FailedActorCount, Assignment: rec.Assignment,
 	}
 }

@@ -36,7 +36,7 @@ func (s *State) mayCreate() *musterv1.Outcome {
 // createWorld makes a living world of that name; spec is nil when a member joined a world that nobody has created.
 func (s *State) createWorld(name string, created uint64, spec *musterv1.WorldSpec) *world {
 	s.core.Generation++
-	w := &world{workers: map[uint32]Slot{}, hosts: map[uint32]Slot{}}
+	w := newWorld()
 	s.worlds[name], s.byGeneration[s.core.Generation] = w, w
 	rec := &musterv1.WorldRecord{
 		World: name, Generation: s.core.Generation, Created: created, LabelRevision: created,
@@ -74,6 +74,7 @@ func (s *State) specify(w *world, spec *musterv1.WorldSpec) {
 		Status: musterv1.Status_STATUS_UNHEALTHY, SinceNs: s.core.ClockNs, SinceUnixMs: s.entry.wallMs, Reason: "starting",
 	}
 	s.putWorld(w, rec)
+	s.recountReady(w)
 	s.timer(Timer{AtNs: rec.SpecSinceNs + rec.Timeouts.StartNs, Kind: TimerStart, ID: rec.Generation})
 }
 
@@ -84,8 +85,17 @@ func (s *State) applyUpsertWorld(u *musterv1.UpsertWorldRequest) *musterv1.Outco
 			return s.refusePhase()
 		}
 		spec := u.GetSpec()
+		if spec.GetExec() != nil && !s.knowsHosts() {
+			return refuseField(musterv1.Reason_REASON_UNSUPPORTED, "spec.exec",
+				"programs need hosts, which not all nodes know: restart the older ones with this version, then the leader")
+		}
 		if err := ValidateTimeouts(resolve(spec.GetTimeouts(), s.core.Settings.GetTimeouts()), s.core.Settings.GetGraceNs()); err != nil {
 			return refuseField(musterv1.Reason_REASON_INVALID, "spec.timeouts", "%v", err)
+		}
+		if spec.GetExec() != nil {
+			if out := mayHaveHosts(spec); out != nil {
+				return out
+			}
 		}
 		w := s.worlds[spec.GetWorld()]
 		switch {
@@ -121,6 +131,18 @@ func (s *State) upsertNew(u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
 	return s.upserted(w, true)
 }
 
+// maxPerHost bounds the ranks that one host is given, and so what one join costs.
+const maxPerHost = 4096
+
+// mayHaveHosts holds what hosts ask of a spec.
+func mayHaveHosts(spec *musterv1.WorldSpec) *musterv1.Outcome {
+	if n, definite := wanted(spec); definite && min(n, spec.GetProcsPerHost()) > maxPerHost {
+		return refuseField(musterv1.Reason_REASON_INVALID, "spec.procs_per_host",
+			"a host of world %s would run %d procs: at most %d", spec.GetWorld(), min(n, spec.GetProcsPerHost()), maxPerHost)
+	}
+	return nil
+}
+
 func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
 	if n, definite := wanted(u.Spec); definite {
 		var outside []uint32
@@ -134,10 +156,19 @@ func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *muster
 				"world %s has members outside the shape's ranks 0 to %d: %s", w.rec.World, n-1, printRanks(outside))
 		}
 	}
+	if len(w.hosts) > 0 {
+		if out := mayHaveHosts(u.Spec); out != nil {
+			return out
+		}
+	}
 	if out := s.addLabels(w, u); out != nil {
 		return out
 	}
 	s.specify(w, u.Spec)
+	for rank := range sorted(w.hosts) {
+		s.assignRanks(w, rank)
+	}
+	s.orderSpawns(w)
 	s.settle(w, "")
 	return s.upserted(w, true)
 }
@@ -265,6 +296,9 @@ func (s *State) setCondition(w *world, status musterv1.Status, reason string) {
 		Status: status, SinceNs: s.core.ClockNs, SinceUnixMs: s.entry.wallMs, Reason: clip(reason),
 		WasLive: w.rec.Condition.WasLive || status == musterv1.Status_STATUS_LIVE,
 	}
+	if status == musterv1.Status_STATUS_LIVE {
+		rec.FirstCause = nil
+	}
 	s.putWorld(w, rec)
 	s.emit(&musterv1.Event{
 		Kind: musterv1.Event_KIND_WORLD_STATUS, World: rec.World, Generation: rec.Generation, Status: status, Text: clip(reason),
@@ -282,6 +316,7 @@ func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
 	s.setCondition(w, status, reason)
 	rec := proto.CloneOf(w.rec)
 	rec.Ended = s.core.Number
+	s.forgetHostRanks(w)
 	delete(s.worlds, rec.World)
 	delete(s.byGeneration, rec.Generation)
 	s.putEnded(rec)
@@ -309,6 +344,7 @@ func (s *State) dropEnded(i int) {
 
 // removeWorld takes away a world that never was: one that awaited its creation and has no member left.
 func (s *State) removeWorld(w *world) {
+	s.forgetHostRanks(w)
 	delete(s.worlds, w.rec.World)
 	delete(s.byGeneration, w.rec.Generation)
 	s.core.LastWorldDropped = s.core.Number

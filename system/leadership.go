@@ -111,7 +111,7 @@ func (l *leadership) watch(ctx context.Context) {
 		for l.observe() == health.MaxRound && ctx.Err() == nil {
 		}
 		if gone := detached.look(l); len(gone) > 0 {
-			l.propose(judgement(&musterv1.Expire{}, &musterv1.Due{Detached: gone}))
+			l.propose(judgement(nil, &musterv1.Due{Detached: gone}, nil))
 		}
 		l.tick()
 	}
@@ -132,8 +132,7 @@ func (l *leadership) observe() int {
 			return
 		}
 		for some := range slices.Chunk(passed, maxJudged) {
-			expire, due := s.Observe(some)
-			seen = append(seen, judgement(expire, due)...)
+			seen = append(seen, judgement(s.Observe(some))...)
 		}
 	})
 	l.propose(seen)
@@ -144,13 +143,16 @@ func (l *leadership) observe() int {
 const maxJudged = 100
 
 // judgement is the commands of an observation.
-func judgement(expire *musterv1.Expire, due *musterv1.Due) []*musterv1.Command {
+func judgement(expire *musterv1.Expire, due *musterv1.Due, overdue *musterv1.Undeliverable) []*musterv1.Command {
 	var out []*musterv1.Command
-	if len(expire.Procs) > 0 {
+	if len(expire.GetProcs()) > 0 {
 		out = append(out, &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
 	}
 	if proto.Size(due) > 0 {
 		out = append(out, &musterv1.Command{Body: &musterv1.Command_Due{Due: due}})
+	}
+	if len(overdue.GetOrders()) > 0 {
+		out = append(out, &musterv1.Command{Body: &musterv1.Command_Undeliverable{Undeliverable: overdue}})
 	}
 	return out
 }

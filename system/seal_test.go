@@ -88,7 +88,7 @@ func TestSeal_JudgementWaitsForAllReports(t *testing.T) {
 		for _, report := range reports {
 			report()
 		}
-		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, &musterv1.Due{}))
+		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{{World: "w", Incarnation: 1}}}, nil, nil))
 		const room = 36 // one session's report and the judgement fit, three sessions' reports do not
 		for i := range sessions {
 			e := &musterv1.Entry{}
@@ -112,7 +112,7 @@ func TestSeal_JudgementIsNotStarved(t *testing.T) {
 		s, _, _ := open(t, f, p)
 		f.duringRead = func() { require.NoError(t, s.Report(alive(1, 0))) } // a report arrives while the entry is made
 		require.NoError(t, s.Report(alive(1, 0)))
-		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{p}}, &musterv1.Due{}))
+		l.propose(judgement(&musterv1.Expire{Procs: []*musterv1.ProcRef{p}}, nil, nil))
 		e := &musterv1.Entry{}
 		l.Seal(e, 256<<10)
 		require.Len(t, e.Commands, 2)

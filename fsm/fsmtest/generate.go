@@ -21,10 +21,11 @@ type Generator struct {
 	Foreign bool // the last Step's entry was of another term or epoch
 
 	rng   *rand.Rand
-	seen  []*musterv1.ProcRef // memberships that were given
-	ids   [][]byte            // request ids that were used
-	sent  []*musterv1.Command // to repeat
-	saved [][]byte            // records of a state file, with
+	seen  []*musterv1.ProcRef  // memberships that were given
+	ids   [][]byte             // request ids that were used
+	sent  []*musterv1.Command  // to repeat
+	runs  []*musterv1.HeldRank // that hosts were ordered to start
+	saved [][]byte             // records of a state file, with
 	head  *musterv1.SnapshotHeader
 	tail  *musterv1.SnapshotTrailer
 }
@@ -79,6 +80,9 @@ func (g *Generator) command() *musterv1.Command {
 	if len(g.sent) > 0 && g.rng.IntN(12) == 0 {
 		return proto.CloneOf(g.sent[g.rng.IntN(len(g.sent))]) // a delayed copy
 	}
+	if g.rng.IntN(5) < 2 {
+		return g.hostCommand()
+	}
 	switch n := g.rng.IntN(100); {
 	case n < 28:
 		return &musterv1.Command{Body: &musterv1.Command_Join{Join: g.join()}}
@@ -100,7 +104,8 @@ func (g *Generator) command() *musterv1.Command {
 		return g.observation()
 	case n < 98:
 		return &musterv1.Command{Body: &musterv1.Command_NodeStart{NodeStart: &musterv1.NodeStart{Node: &musterv1.NodeRecord{
-			ServerId: fmt.Sprintf("n%d-%08x", 1+g.rng.IntN(3), g.rng.IntN(2)), Name: fmt.Sprintf("n%d", 1+g.rng.IntN(3)), MachineVersion: 1,
+			ServerId: fmt.Sprintf("n%d-%08x", 1+g.rng.IntN(3), g.rng.IntN(2)), Name: fmt.Sprintf("n%d", 1+g.rng.IntN(3)),
+			MachineVersion: fsm.MachineVersion,
 		}}}}
 	default:
 		return &musterv1.Command{Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}}
@@ -156,11 +161,16 @@ func (g *Generator) upsert() *musterv1.UpsertWorldRequest {
 	if g.rng.IntN(5) == 0 {
 		shape = &musterv1.Shape{Open: true}
 	}
-	return &musterv1.UpsertWorldRequest{
+	u := &musterv1.UpsertWorldRequest{
 		Meta: g.meta(), ReplaceEnded: g.rng.IntN(2) == 0,
-		Spec:   &musterv1.WorldSpec{World: g.world(), Shape: shape, ProcsPerHost: 8},
+		Spec:   &musterv1.WorldSpec{World: g.world(), Shape: shape, ProcsPerHost: 1 + g.rng.Uint32N(3)},
 		Labels: []*musterv1.Label{{Key: "team", Value: fmt.Sprint(g.rng.IntN(2))}},
 	}
+	if !shape.Open && g.rng.IntN(2) == 0 {
+		u.Spec.Exec = &musterv1.Exec{Program: "p", ReadyJoin: g.rng.IntN(3) == 0, MasterPort: 7000 * g.rng.Uint32N(2)}
+		u.Spec.OnFailure = musterv1.FailurePolicy(g.rng.IntN(3))
+	}
+	return u
 }
 
 func (g *Generator) stop() *musterv1.StopRequest {
@@ -179,6 +189,14 @@ func (g *Generator) stopResult() *musterv1.StopResult {
 	r := &musterv1.StopResult{Proc: g.ref(), Operation: g.issued(), ActorsStopped: 1}
 	if orders := g.State.Orders(r.Proc); len(orders) > 0 {
 		r.Operation = orders[0].GetStop().GetOperation()
+	} else if g.rng.IntN(2) == 0 { // accepted before
+		for _, n := range []uint64{g.State.Number(), g.State.Number() - 10, g.State.Number() - 20} {
+			for o := n; o > n-10; o-- {
+				if g.State.ViewStop(&musterv1.ViewStopRequest{Operation: o}) != nil {
+					r.Operation = o
+				}
+			}
+		}
 	}
 	return r
 }
@@ -222,7 +240,10 @@ func (g *Generator) observation() *musterv1.Command {
 			passed = append(passed, t)
 		}
 	}
-	expire, due := g.State.Observe(passed)
+	expire, due, overdue := g.State.Observe(passed)
+	if len(overdue.Orders) > 0 && g.rng.IntN(2) == 0 {
+		return &musterv1.Command{Body: &musterv1.Command_Undeliverable{Undeliverable: overdue}}
+	}
 	if g.rng.IntN(2) == 0 {
 		expire.Procs = append(expire.Procs, g.ref())
 		return &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}}

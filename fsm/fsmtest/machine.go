@@ -34,7 +34,7 @@ func NewMachine() *Machine { return &Machine{State: fsm.New()} }
 func (m *Machine) Start(settings *musterv1.Settings) {
 	m.Term++
 	m.append(&musterv1.Entry{Format: fsm.EntryFormat, Commands: []*musterv1.Command{{Body: &musterv1.Command_TermStart{TermStart: &musterv1.TermStart{
-		ServerId: "n1-00000001", UnixMicros: SeedMicros, ClusterId: "c1", ExecutionId: "x1", Settings: settings,
+		ServerId: "n1-00000001", UnixMicros: SeedMicros, ClusterId: "c1", ExecutionId: "x1", Settings: settings, MachineVersion: fsm.MachineVersion,
 	}}}}})
 	m.ClockNs = max(m.ClockNs, m.State.ClockNs())
 }

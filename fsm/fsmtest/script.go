@@ -21,7 +21,8 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //
 // A script is a story: lines that begin with # tell it, other lines are commands, and what a command printed stands below it,
 // indented. Commands on one line, separated by " ; ", make one entry. After each entry the state is checked, saved, loaded, and
-// held against the original. Names are world/rank, meaning the incarnation that joined last, or world/rank@incarnation.
+// held against the original. Names are world/rank or host:world/rank, meaning the incarnation that joined last, or the same with
+// @incarnation.
 //
 //	term                               a new leadership term
 //	at 5s                              what follows is stamped 5 s
@@ -35,6 +36,16 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	expire w/0 … · due start|eviction w · due stop N · due ended GENERATION
 //	stop w … [id=R issued=N timeout=5s reason=R] · stop everything
 //	stopresult w/0 OPERATION
+//	join host:w/0 | host:w [key=K inc=N]    a host; without a rank it is given one; inc: the incarnation it holds
+//	join w/0 inc=N | held=ORDER             a program that a host started, or its host for it
+//	upsert w shape=8 per=4 exec [port=P ready=join keep stops]
+//	hello host:w/0 … [order=N port=P held=0:ORDER,1:ORDER:CODE]
+//	confirm host:w/0 N [port=P]
+//	started w/0 ORDER ; exited w/0 ORDER [code=N signal=N failure=words lines=words]
+//	held w/0 w/1 … [number=N]               packed, said by the host
+//	undeliverable host:w/0 ORDER
+//	restart w [all | rank …] · delete w · start EXECUTION
+//	explain w | w/0 · targets OPERATION
 //	stale …                            the commands sealed in the term before
 //	orders w/0 · view [ended] · events [GENERATION] · supervision w · status
 func Run(t *testing.T, path string) {
@@ -135,8 +146,16 @@ func (s *script) line(line string) (string, error) {
 	case "orders":
 		var b strings.Builder
 		for _, o := range s.State.Orders(s.ref(words[1])) {
-			fmt.Fprintf(&b, "order %d to %s: stop, operation %d, %v, %s\n", o.Id, printRef(o.Proc),
-				o.GetStop().Operation, time.Duration(o.GetStop().ProcTimeoutNs), o.GetStop().Reason)
+			fmt.Fprintf(&b, "order %d to %s: %s\n", o.Id, printRef(o.Proc), printOrder(o))
+		}
+		return b.String(), nil
+	case "explain":
+		return s.explain(words[1]), nil
+	case "targets":
+		n, _ := strconv.ParseUint(words[1], 10, 64)
+		var b strings.Builder
+		for _, t := range s.State.ViewStop(&musterv1.ViewStopRequest{Operation: n}).GetTargets() {
+			fmt.Fprintf(&b, "%s accepted %t done %t %s\n", printRef(t.Proc), t.Accepted, t.Done, t.Outcome)
 		}
 		return b.String(), nil
 	case "supervision":
@@ -193,9 +212,18 @@ func (s *script) print(a fsm.Applied) string {
 			for _, w := range o.Stop.Worlds {
 				fmt.Fprintf(&b, "  %s %s %d\n", w.World, strings.TrimPrefix(w.Result.String(), "RESULT_"), w.Operation)
 			}
+		case *musterv1.Outcome_Restart:
+			fmt.Fprintf(&b, "restarts %d\n", o.Restart.Ranks)
+		case *musterv1.Outcome_DeleteWorld:
+			fmt.Fprintf(&b, "forgot %d\n", o.DeleteWorld.Generations)
+		case *musterv1.Outcome_Start:
+			fmt.Fprintf(&b, "execution %s\n", o.Start.ExecutionId)
 		case *musterv1.Outcome_Verdicts:
 			for _, v := range o.Verdicts.Verdicts {
 				fmt.Fprintf(&b, "verdict %s %s", printRef(v.Proc), strings.TrimPrefix(v.Kind.String(), "KIND_"))
+				if v.HeldOrder != 0 {
+					fmt.Fprintf(&b, " (order %d)", v.HeldOrder)
+				}
 				if v.Status != 0 {
 					fmt.Fprintf(&b, " %s", fsm.StatusName(v.Status))
 				}
@@ -206,7 +234,12 @@ func (s *script) print(a fsm.Applied) string {
 	return b.String()
 }
 
-func place(p *musterv1.ProcRef) string { return fmt.Sprintf("%s/%d", p.World, p.Rank) }
+func place(p *musterv1.ProcRef) string {
+	if p.Role == musterv1.Role_ROLE_HOST {
+		return fmt.Sprintf("host:%s/%d", p.World, p.Rank)
+	}
+	return fmt.Sprintf("%s/%d", p.World, p.Rank)
+}
 
 func printRef(p *musterv1.ProcRef) string { return fmt.Sprintf("%s@%d", place(p), p.Incarnation) }
 
@@ -216,10 +249,14 @@ func (s *script) ref(word string) *musterv1.ProcRef {
 	if p := s.present[name]; p != nil && !explicit {
 		return p
 	}
+	role := musterv1.Role_ROLE_WORKER
+	if strings.HasPrefix(name, "host:") {
+		role, name = musterv1.Role_ROLE_HOST, strings.TrimPrefix(name, "host:")
+	}
 	world, rank, _ := strings.Cut(name, "/")
 	r, _ := strconv.ParseUint(rank, 10, 32)
 	n, _ := strconv.ParseUint(inc, 10, 64)
-	return &musterv1.ProcRef{World: world, Role: musterv1.Role_ROLE_WORKER, Rank: uint32(r), Incarnation: n}
+	return &musterv1.ProcRef{World: world, Role: role, Rank: uint32(r), Incarnation: n}
 }
 
 func (s *script) view(ended bool) string {
@@ -240,6 +277,12 @@ func (s *script) view(ended bool) string {
 
 func printProc(p *musterv1.ProcView) string {
 	out := fmt.Sprintf("  %s %s, silent for %v", printRef(p.Proc), fsm.HealthName(p.Health), time.Duration(p.ReportAgeNs))
+	if a := p.Assignment; a != nil {
+		out += fmt.Sprintf(", %s by order %d", strings.ToLower(strings.TrimPrefix(a.State.String(), "STATE_")), a.Order)
+		if a.Claimed {
+			out += ", claimed"
+		}
+	}
 	if p.Cause != "" {
 		out += ": " + p.Cause
 	}

@@ -20,7 +20,7 @@ func split(words []string) (plain []string, o options) {
 	o = options{}
 	for _, w := range words {
 		key, value, found := strings.Cut(w, "=")
-		if found || w == "takeover" || w == "replace" {
+		if found || w == "takeover" || w == "replace" || w == "exec" || w == "keep" || w == "stops" {
 			o[key] = value
 		} else {
 			plain = append(plain, w)
@@ -61,14 +61,12 @@ func (s *script) command(words []string) (*musterv1.Command, error) {
 			Proc: s.ref(args[0]), FailedActors: []*musterv1.FailedActor{{Actor: args[1], Cause: strings.Join(args[2:], " ")}},
 		}}}}}, nil
 	case "hello":
-		h := &musterv1.Hello{Epoch: o.number("epoch", s.State.Epoch())}
-		for _, a := range args {
-			h.Members = append(h.Members, &musterv1.HelloMember{Proc: s.ref(a), HighestOrder: o.number("order", 0)})
-		}
-		return &musterv1.Command{Body: &musterv1.Command_Hello{Hello: h}}, nil
+		return &musterv1.Command{Body: &musterv1.Command_Hello{Hello: s.hello(args, o)}}, nil
 	case "confirm":
 		n, _ := strconv.ParseUint(args[1], 10, 64)
-		return &musterv1.Command{Body: &musterv1.Command_Confirm{Confirm: &musterv1.Confirm{Proc: s.ref(args[0]), HighestOrder: n}}}, nil
+		return &musterv1.Command{Body: &musterv1.Command_Confirm{Confirm: &musterv1.Confirm{
+			Proc: s.ref(args[0]), HighestOrder: n, MasterPort: uint32(o.number("port", 0)),
+		}}}, nil
 	case "expire":
 		e := &musterv1.Expire{}
 		for _, a := range args {
@@ -83,7 +81,7 @@ func (s *script) command(words []string) (*musterv1.Command, error) {
 		n, _ := strconv.ParseUint(args[1], 10, 64)
 		return &musterv1.Command{Body: &musterv1.Command_StopResult{StopResult: &musterv1.StopResult{Proc: s.ref(args[0]), Operation: n, ActorsStopped: 1}}}, nil
 	}
-	return nil, fmt.Errorf("unknown command %q", words[0])
+	return s.hostCommand(words[0], args, o)
 }
 
 func (s *script) join(name string, o options) *musterv1.JoinRequest {
@@ -93,6 +91,8 @@ func (s *script) join(name string, o options) *musterv1.JoinRequest {
 		World: p.World, Role: p.Role, Rank: p.Rank, Key: "m1", Machine: "m1", Nonce: []byte(fmt.Sprintf("nonce-%010d", s.nonces)),
 		Issued: o.number("issued", s.State.Number()), TakeOver: o.has("takeover"), HolderGone: o.number("gone", 0), Address: o["address"],
 	}
+	j.AssignRank = p.Role == musterv1.Role_ROLE_HOST && !strings.Contains(name, "/")
+	j.Incarnation, j.HeldOrder = o.number("inc", 0), o.number("held", 0)
 	if o.has("key") {
 		j.Key, j.Machine = o["key"], o["key"]
 	}
@@ -126,7 +126,15 @@ func (s *script) upsert(name string, o options) *musterv1.UpsertWorldRequest {
 	}
 	u := &musterv1.UpsertWorldRequest{
 		Meta: s.meta(o), ReplaceEnded: o.has("replace"), LabelRevision: o.number("revision", 0),
-		Spec: &musterv1.WorldSpec{World: name, Shape: shape, ProcsPerHost: 8},
+		Spec: &musterv1.WorldSpec{World: name, Shape: shape, ProcsPerHost: uint32(o.number("per", 8))},
+	}
+	if o.has("exec") {
+		u.Spec.Exec = &musterv1.Exec{Program: "train", MasterPort: uint32(o.number("port", 0)), ReadyJoin: o["ready"] == "join"}
+	}
+	if o.has("keep") {
+		u.Spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_KEEP
+	} else if o.has("stops") {
+		u.Spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_STOP
 	}
 	t := &musterv1.Timeouts{
 		LeaseNs: o.duration("lease"), ReportIntervalNs: o.duration("report"), StartNs: o.duration("start"), EvictionNs: o.duration("eviction"),
@@ -142,20 +150,25 @@ func (s *script) upsert(name string, o options) *musterv1.UpsertWorldRequest {
 }
 
 func (s *script) report(names []string, o options) *musterv1.ReportBatch {
-	byWorld := map[string][]uint32{}
-	var worlds []string
+	type place struct {
+		world string
+		role  musterv1.Role
+	}
+	ranks := map[place][]uint32{}
+	var places []place
 	for _, n := range names {
 		p := s.ref(n)
-		if byWorld[p.World] == nil {
-			worlds = append(worlds, p.World)
+		at := place{p.World, p.Role}
+		if ranks[at] == nil {
+			places = append(places, at)
 		}
-		byWorld[p.World] = append(byWorld[p.World], p.Rank)
+		ranks[at] = append(ranks[at], p.Rank)
 	}
 	b := &musterv1.ReportBatch{}
-	for _, w := range worlds {
-		slices.Sort(byWorld[w])
+	for _, at := range places {
+		slices.Sort(ranks[at])
 		b.Groups = append(b.Groups, &musterv1.ReportGroup{Number: o.number("number", s.State.Number()), Ranks: &musterv1.RankRuns{
-			World: w, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, byWorld[w]),
+			World: at.world, Role: at.role, Runs: id.AppendRuns(nil, ranks[at]),
 		}})
 	}
 	return b

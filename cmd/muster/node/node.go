@@ -112,6 +112,7 @@ func (n *Node) termStart() *musterv1.TermStart {
 	_, _ = rand.Read(execution) // never fails
 	return &musterv1.TermStart{
 		UnixMicros: uint64(time.Now().UnixMicro()), ExecutionId: hex.EncodeToString(execution), Settings: n.cfg.Settings,
+		MachineVersion: fsm.MachineVersion,
 	}
 }
 

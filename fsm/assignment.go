@@ -1,0 +1,547 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	musterv1 "muster/proto/muster/v1"
+
+	"muster/fsm/id"
+)
+
+// A host says everything about its ranks by their spawn orders. An order names one run of a program for ever, while the rank may take a new
+// incarnation under a program that goes on.
+
+// joinHost makes an agent a host of a world and gives it ranks.
+func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *musterv1.Outcome {
+	w := s.worlds[m.world]
+	known := true
+	if j.AssignRank {
+		m.rank, known = 0, false
+		if w != nil {
+			m.rank, known = w.hostKeys[j.Key]
+		}
+	}
+	if known {
+		if out := s.sameJoin(m, j); out != nil {
+			return out
+		}
+	}
+	if s.core.Phase != musterv1.Phase_PHASE_RUNNING {
+		return s.refusePhase()
+	}
+	if j.Issued < s.core.RestoreEpoch {
+		return s.refuseStale(m)
+	}
+	if out := s.mayHost(w, j, m); out != nil {
+		return out
+	}
+	var present *musterv1.ProcRecord
+	if known {
+		var slot Slot
+		slot, present = s.lookup(m)
+		if present != nil && !holds(j, present) {
+			if out := s.maySupersede(j, present, s.lastReport[slot]); out != nil {
+				return out
+			}
+		}
+	}
+	if present == nil && (w != nil && w.rec.LastRemoval > j.Issued || w == nil && s.core.LastWorldDropped > j.Issued) {
+		return s.refuseStale(m)
+	}
+	if w == nil {
+		if out := s.mayCreate(); out != nil {
+			return out
+		}
+		w = s.createWorld(m.world, request, nil)
+	}
+	if !known {
+		m.rank = s.freeHostRank(w)
+	}
+	return s.admitHost(w, m, j)
+}
+
+// holds: the caller is what is present, and was only silent.
+func holds(j *musterv1.JoinRequest, present *musterv1.ProcRecord) bool {
+	return j.Incarnation != 0 && j.Incarnation == present.Proc.Incarnation
+}
+
+// mayHost holds what depends on the world.
+func (s *State) mayHost(w *world, j *musterv1.JoinRequest, m member) *musterv1.Outcome {
+	if w == nil {
+		return s.mayJoin(nil, j, m)
+	}
+	if w.rec.Condition.Status == musterv1.Status_STATUS_STOPPING {
+		return refuse(musterv1.Reason_REASON_WORLD_STOPPING, "world %s is stopping: nobody may join it any more", m.world)
+	}
+	if out := mayHaveHosts(w.rec.Spec); w.rec.Spec != nil && out != nil {
+		return out
+	}
+	if rank, ok := w.hostKeys[j.Key]; ok && rank != m.rank && !j.AssignRank {
+		if _, there := w.hosts[rank]; there {
+			return refuseField(musterv1.Reason_REASON_ALREADY_EXISTS, "rank",
+				"the agent with this key is host rank %d of world %s already: an agent has one rank of a world", rank, m.world)
+		}
+	}
+	return nil
+}
+
+// admitHost gives a host its place and its ranks. One that was only silent keeps what it runs; of any other the programs are gone.
+func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1.Outcome {
+	slot, present := s.lookup(m)
+	rec := s.newRecord(m, musterv1.Mode_MODE_MANAGED_BY_SYSTEM, j, w.rec.Timeouts)
+	kept := false
+	if present != nil {
+		kept = holds(j, present)
+		s.supersede(w, m, slot, present)
+		if kept {
+			rec.HighestOrder = present.HighestOrder
+		}
+	}
+	if !kept {
+		rec.Labels = j.Labels
+	}
+	slot = s.putMember(w, rec, s.core.ClockNs)
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+	s.putHostRank(w, &musterv1.HostRank{World: m.world, Rank: m.rank, Key: j.Key})
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("on "+j.Machine))
+	if kept {
+		if len(s.pending[m]) > 0 {
+			s.announce(rec.Proc)
+		}
+	} else if present != nil {
+		s.hostRestarted(w, m.rank)
+		if s.worlds[m.world] != w || w.rec.Stop != 0 {
+			return s.joined(w.rec.Generation, rec)
+		}
+	}
+	s.assignRanks(w, m.rank)
+	s.orderSpawns(w)
+	s.settle(w, "")
+	return s.joined(w.rec.Generation, rec)
+}
+
+// hostRestarted: what the host had accepted has ended with its agent; the rest is ordered anew, as a new incarnation, since nobody knows
+// what the earlier agent did with the order.
+func (s *State) hostRestarted(w *world, host uint32) {
+	s.hostRanksOver(w, host, "its host was restarted", func(slot Slot, rec *musterv1.ProcRecord) {
+		s.cancelSpawn(w, rec)
+		fresh := proto.CloneOf(rec)
+		fresh.Proc = memberOf(rec.Proc).ref(s.draw())
+		fresh.Assignment = &musterv1.Assignment{State: musterv1.Assignment_STATE_ASSIGNED}
+		s.replaceMember(w, slot, fresh)
+	})
+}
+
+// hostLeft: its rank may be given to another, with what it had not accepted.
+func (s *State) hostLeft(w *world, host uint32, rec *musterv1.ProcRecord) {
+	if s.worlds[w.rec.World] != w {
+		return // it was the last to answer
+	}
+	s.putHostRank(w, &musterv1.HostRank{World: w.rec.World, Rank: host, Key: rec.Key, Left: true})
+	s.hostTargetsDone(w, host)
+	if s.worlds[w.rec.World] != w {
+		return
+	}
+	s.hostRanksOver(w, host, "its host left", func(slot Slot, _ *musterv1.ProcRecord) { s.dropMember(w, slot) })
+}
+
+// hostRanksOver fails those of a host's ranks that it had accepted, and hands the others that have not ended to rest.
+func (s *State) hostRanksOver(w *world, host uint32, why string, rest func(Slot, *musterv1.ProcRecord)) {
+	from, to := ranksOf(w.rec.Spec, host)
+	for rank := from; rank < to; rank++ {
+		slot, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
+		switch rec.GetAssignment().GetState() {
+		case musterv1.Assignment_STATE_ASSIGNED:
+			rest(slot, rec)
+		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
+			s.rankEnded(w, slot, rec, &musterv1.Exit{Failure: why})
+			if s.worlds[w.rec.World] != w {
+				return
+			}
+		}
+	}
+	s.stopIfFailed(w)
+}
+
+// joinAssigned is the Join of a rank that a host runs: of the program itself, or of the host for it. Both show that they are meant by
+// holding what only they were told.
+func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest) *musterv1.Outcome {
+	m, a := memberOf(present.Proc), present.Assignment
+	byHost := j.HeldOrder != 0 && j.HeldOrder == a.Order
+	if a.State == musterv1.Assignment_STATE_ENDED || a.Order == 0 || !byHost && !holds(j, present) {
+		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
+			"%s is run by the host on machine %q (incarnation %d): only the program that it has started may join as that", printMember(m),
+			present.Machine, present.Proc.Incarnation)
+	}
+	if out := s.mayJoin(w, j, m); out != nil {
+		return out
+	}
+	switch present.Health {
+	case musterv1.Health_HEALTH_UNSPECIFIED, musterv1.Health_HEALTH_ALIVE:
+		if byHost {
+			return s.joined(w.rec.Generation, present)
+		}
+		return s.claim(w, slot, present, j)
+	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
+		return s.goOn(w, slot, present, j, byHost)
+	}
+	return refuse(musterv1.Reason_REASON_SUPERSEDED, "%s counts as %s: its program has nothing to join any more", printMember(m), HealthName(present.Health))
+}
+
+// claim: the program speaks for itself from now on.
+func (s *State) claim(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest) *musterv1.Outcome {
+	s.cancelSpawn(w, present)
+	rec := proto.CloneOf(present)
+	rec.Nonce, rec.Address, rec.Labels = j.Nonce, j.Address, j.Labels
+	rec.HighestOrder = max(rec.HighestOrder, rec.Assignment.Order)
+	rec.Assignment.Claimed, rec.Assignment.State = true, musterv1.Assignment_STATE_STARTED
+	s.nowAlive(w, slot, rec)
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, memberOf(rec.Proc), clip("its program, on "+rec.Machine))
+	s.settle(w, "")
+	return s.joined(w.rec.Generation, rec)
+}
+
+// nowAlive stores rec as alive from now on.
+func (s *State) nowAlive(w *world, slot Slot, rec *musterv1.ProcRecord) {
+	rec.Health = musterv1.Health_HEALTH_ALIVE
+	s.putMember(w, rec, s.core.ClockNs)
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+}
+
+// goOn gives a rank that was silent for too long a new incarnation, under which its program goes on.
+func (s *State) goOn(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest, byHost bool) *musterv1.Outcome {
+	m := memberOf(present.Proc)
+	s.supersede(w, m, slot, present)
+	rec := proto.CloneOf(present)
+	rec.Proc, rec.Nonce, rec.Cause = m.ref(s.draw()), j.Nonce, ""
+	rec.FailedActors, rec.FailedActorCount = nil, 0
+	rec.Assignment.State = musterv1.Assignment_STATE_STARTED
+	if !byHost {
+		rec.Address, rec.Labels, rec.Assignment.Claimed = j.Address, j.Labels, true
+	}
+	s.nowAlive(w, slot, rec)
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("again, on "+rec.Machine))
+	s.settle(w, "")
+	return s.joined(w.rec.Generation, rec)
+}
+
+// applyAnswers applies what a session has to say to orders, in its order.
+func (s *State) applyAnswers(a *musterv1.Answers) *musterv1.Outcome {
+	var verdicts []*musterv1.Verdict
+	for _, answer := range a.GetAnswers() {
+		var v *musterv1.Verdict
+		switch b := answer.GetBody().(type) {
+		case *musterv1.Answer_Confirm:
+			s.applyConfirm(b.Confirm)
+		case *musterv1.Answer_StopResult:
+			s.applyStopResult(b.StopResult)
+		case *musterv1.Answer_Started:
+			v = s.heldRank(&musterv1.HeldRank{Proc: b.Started.GetProc(), Order: b.Started.GetOrder(), Started: true})
+		case *musterv1.Answer_Exited:
+			s.heldRank(&musterv1.HeldRank{Proc: b.Exited.GetProc(), Order: b.Exited.GetOrder(), Exit: exitOf(b.Exited)})
+		}
+		if v != nil {
+			verdicts = append(verdicts, v)
+		}
+	}
+	return told(verdicts)
+}
+
+func exitOf(e *musterv1.Exited) *musterv1.Exit {
+	if e.GetExit() == nil {
+		return &musterv1.Exit{}
+	}
+	return e.Exit
+}
+
+// HeldOrder is the spawn order under which a rank's host runs it; 0 where no host does.
+func (s *State) HeldOrder(world string, rank uint32) uint64 {
+	_, rec := s.lookup(member{world, musterv1.Role_ROLE_WORKER, rank})
+	return rec.GetAssignment().GetOrder()
+}
+
+// HeldVerdict is what a host hears of a rank that it runs under a spawn order: that it must not run any more, and why; nil where
+// it may go on.
+func (s *State) HeldVerdict(p *musterv1.ProcRef, order uint64) *musterv1.Verdict {
+	m := memberOf(p)
+	_, rec := s.lookup(m)
+	var v *musterv1.Verdict
+	switch a := rec.GetAssignment(); {
+	case rec == nil:
+		v = s.unknownOrEnded(m, order, 0)
+	case a.GetOrder() == order && a.GetState() != musterv1.Assignment_STATE_ENDED:
+		return nil
+	case a.GetOrder() == order:
+		v = &musterv1.Verdict{Kind: musterv1.Verdict_KIND_ENDED, Status: s.endOf(s.worlds[m.world])}
+	default:
+		if v = s.unknownOrEnded(m, order, 0); v.Kind == musterv1.Verdict_KIND_UNKNOWN && order < rec.Proc.Incarnation {
+			v.Kind = musterv1.Verdict_KIND_SUPERSEDED
+		}
+	}
+	v.Proc, v.HeldOrder = m.ref(0), order
+	return v
+}
+
+// endOf is what a world's end will be, as far as that is known.
+func (s *State) endOf(w *world) musterv1.Status {
+	if w.rec.End != nil {
+		return w.rec.End.Status
+	}
+	return w.rec.Condition.Status
+}
+
+// reportHeld is "alive" from a host for a rank whose spawn order is not above number.
+func (s *State) reportHeld(w *world, m member, slot Slot, present bool, number uint64) *musterv1.Verdict {
+	order := number
+	if present {
+		if a := s.recs[slot].Assignment; a.GetOrder() != 0 && a.Order <= number {
+			order = a.Order
+		}
+	}
+	if v := s.HeldVerdict(m.ref(0), order); v != nil {
+		return v
+	}
+	return s.renewHeld(w, slot, s.recs[slot])
+}
+
+// renewHeld dates the last report of a rank that its host speaks for. A program that has joined speaks for itself.
+func (s *State) renewHeld(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.Verdict {
+	if rec.Assignment.Claimed {
+		return nil
+	}
+	v := s.renew(w, slot, rec)
+	if v == nil || v.Kind != musterv1.Verdict_KIND_EXPIRED {
+		return nil // one that has been asked to stop is still ending
+	}
+	return &musterv1.Verdict{Proc: memberOf(rec.Proc).ref(0), Kind: v.Kind, HeldOrder: rec.Assignment.Order}
+}
+
+// heldRank takes what a host says of a rank: that it runs it, or how it has ended.
+func (s *State) heldRank(h *musterv1.HeldRank) *musterv1.Verdict {
+	v := s.HeldVerdict(h.GetProc(), h.GetOrder())
+	if h.Exit != nil {
+		if v == nil {
+			m := memberOf(h.Proc)
+			slot, rec := s.lookup(m)
+			w := s.worlds[m.world]
+			s.rankEnded(w, slot, rec, h.Exit)
+			s.stopIfFailed(w)
+		}
+		return nil
+	}
+	if v != nil {
+		return v
+	}
+	m := memberOf(h.Proc)
+	slot, rec := s.lookup(m)
+	w := s.worlds[m.world]
+	if h.Started && rec.Assignment.State != musterv1.Assignment_STATE_STARTED {
+		s.rankStarted(w, slot, rec)
+		_, rec = s.lookup(m)
+	}
+	return s.renewHeld(w, slot, rec)
+}
+
+// rankStarted: the program runs. With `ready: join` it counts only when it has joined.
+func (s *State) rankStarted(w *world, slot Slot, present *musterv1.ProcRecord) {
+	s.cancelSpawn(w, present)
+	rec := proto.CloneOf(present)
+	rec.Assignment.State = musterv1.Assignment_STATE_STARTED
+	if w.rec.Spec.GetExec().GetReadyJoin() || hasBegun(rec) {
+		s.replaceMember(w, slot, rec)
+	} else {
+		s.nowAlive(w, slot, rec)
+	}
+	s.emitMember(w, musterv1.Event_KIND_STARTED, memberOf(rec.Proc), clip("on "+rec.Machine))
+	s.settle(w, "")
+}
+
+// lostRanks fails what a host has accepted and does not hold: it was accepted in a history that a restore has undone.
+func (s *State) lostRanks(hm *musterv1.HelloMember) {
+	w := s.worlds[hm.Proc.GetWorld()]
+	from, to := ranksOf(w.rec.Spec, hm.Proc.GetRank())
+	held := map[uint32]bool{}
+	for a, b := range id.Intervals(hm.GetHeld()) {
+		for rank := max(a, from); rank < min(b, to); rank++ {
+			held[rank] = true
+		}
+	}
+	for rank := from; rank < to; rank++ {
+		slot, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
+		a := rec.GetAssignment()
+		running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
+		if running && !held[rank] && a.Order <= hm.GetHighestOrder() {
+			s.rankEnded(w, slot, rec, &musterv1.Exit{Failure: "its host does not run it any more"})
+			if s.worlds[w.rec.World] != w {
+				return
+			}
+		}
+	}
+	s.stopIfFailed(w)
+}
+
+// rankEnded: a rank's program has ended, or counts as ended. Asked for by an open stop it is Stopped whatever the code.
+func (s *State) rankEnded(w *world, slot Slot, present *musterv1.ProcRecord, exit *musterv1.Exit) {
+	s.cancelSpawn(w, present)
+	m := memberOf(present.Proc)
+	exit = proto.CloneOf(exit)
+	exit.Failure = clip(exit.Failure)
+	lines := exit.LastLines
+	exit.LastLines = clip(lines) // all of them are kept for the first cause only
+	text := describeExit(exit)
+	rec := proto.CloneOf(present)
+	rec.Assignment.State, rec.Assignment.Exit = musterv1.Assignment_STATE_ENDED, exit
+	switch {
+	case rec.Health == musterv1.Health_HEALTH_EXPIRED || rec.Health == musterv1.Health_HEALTH_CONNECTION_FAILURE:
+		rec.Cause = clip(rec.Cause + "; then it " + text)
+	case hasBegun(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE:
+	case s.isAsked(w, rec):
+		rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, s.stops[w.rec.Stop].rec.Reason
+	case exit.Code == 0 && exit.Signal == 0 && exit.Failure == "":
+		rec.Health, rec.Cause = musterv1.Health_HEALTH_COMPLETED, ""
+	default:
+		rec.Health, rec.Cause = musterv1.Health_HEALTH_FAILED, text
+	}
+	s.replaceMember(w, slot, rec)
+	s.emitMember(w, musterv1.Event_KIND_ENDED, m, clip(fmt.Sprintf("on %s: %s", rec.Machine, text)))
+	full := proto.CloneOf(exit)
+	full.LastLines = clipTo(lines, maxLines)
+	if rec.Health == musterv1.Health_HEALTH_FAILED {
+		s.blame(w, rec, full, fmt.Sprintf("rank %d on %s %s", m.rank, rec.Machine, text))
+	}
+	s.targetDone(w, rec.Proc, text)
+	s.settle(w, fmt.Sprintf("rank %d on %s %s", m.rank, rec.Machine, text))
+}
+
+// isAsked: the rank's world is stopping and has asked it to end.
+func (s *State) isAsked(w *world, rec *musterv1.ProcRecord) bool {
+	op := s.stops[w.rec.Stop]
+	if op == nil {
+		return false
+	}
+	i, ok := op.index[memberOf(rec.Proc)]
+	return ok && op.targets[i].Proc.Incarnation == rec.Proc.Incarnation
+}
+
+// describeExit goes on from "rank 3 ".
+func describeExit(e *musterv1.Exit) string {
+	last := strings.TrimRight(e.GetLastLines(), "\n")
+	last = last[strings.LastIndexByte(last, '\n')+1:]
+	var text string
+	switch {
+	case e.GetFailure() != "" && (e.GetCode() == 126 || e.GetCode() == 127):
+		return "could not be started: " + e.Failure
+	case e.GetFailure() != "":
+		text = "ended: " + e.Failure
+	case e.GetSignal() != 0:
+		text = "was ended by " + SignalName(e.Signal)
+	case e.GetCode() == 0:
+		return "completed"
+	default:
+		text = fmt.Sprintf("exited with code %d", e.GetCode())
+	}
+	if last != "" {
+		text += ": " + last
+	}
+	return text
+}
+
+// blame notes the first cause of w's trouble.
+func (s *State) blame(w *world, rec *musterv1.ProcRecord, exit *musterv1.Exit, text string) {
+	if w.rec.FirstCause != nil || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
+		return
+	}
+	wrec := proto.CloneOf(w.rec)
+	wrec.FirstCause = &musterv1.Cause{
+		Rank: rec.Proc.Rank, Machine: rec.Machine, Exit: exit, Text: clip(text), AtNs: s.core.ClockNs, AtUnixMs: s.entry.wallMs,
+	}
+	s.putWorld(w, wrec)
+}
+
+// stopIfFailed stops a world whose policy says so once a rank of it has failed.
+func (s *State) stopIfFailed(w *world) {
+	if s.worlds[w.rec.World] != w || w.rec.Stop != 0 || !stopsOnFailure(w.rec.Spec) {
+		return
+	}
+	rec := s.firstFailed(w)
+	if rec == nil {
+		return
+	}
+	text := clip(fmt.Sprintf("rank %d on %s %s", rec.Proc.Rank, rec.Machine, rec.Cause))
+	s.beginStop([]*world{w}, w.rec.Timeouts.GetProcTimeoutNs(), text, &musterv1.Condition{Status: musterv1.Status_STATUS_FAILED, Reason: text})
+}
+
+// firstFailed is the rank that failed first, or, where the trouble began otherwise, the lowest; nil if none has failed.
+func (s *State) firstFailed(w *world) *musterv1.ProcRecord {
+	if c := w.rec.FirstCause; c != nil {
+		if _, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, c.Rank}); rec.GetHealth() == musterv1.Health_HEALTH_FAILED {
+			return rec
+		}
+	}
+	for _, slot := range sorted(w.workers) {
+		if s.recs[slot].Health == musterv1.Health_HEALTH_FAILED {
+			return s.recs[slot]
+		}
+	}
+	return nil
+}
+
+func stopsOnFailure(spec *musterv1.WorldSpec) bool {
+	switch spec.GetOnFailure() {
+	case musterv1.FailurePolicy_FAILURE_POLICY_STOP:
+		return true
+	case musterv1.FailurePolicy_FAILURE_POLICY_KEEP:
+		return false
+	}
+	return spec.GetExec() != nil
+}
+
+// applyUndeliverable: who has not confirmed an order in time, and was not heard either, is out of reach.
+func (s *State) applyUndeliverable(u *musterv1.Undeliverable) *musterv1.Outcome {
+	for _, o := range u.GetOrders() {
+		m := memberOf(o.GetProc())
+		slot, rec := s.lookup(m)
+		waiting := s.pending[m]
+		if rec == nil || rec.Proc.Incarnation != o.GetProc().GetIncarnation() || len(waiting) == 0 || waiting[0].id != o.GetOrder() {
+			continue
+		}
+		if at, ok := s.deliveryDeadline(slot); !ok || s.entry.stampNs <= at {
+			continue
+		}
+		w := s.worlds[m.world]
+		rec = proto.CloneOf(rec)
+		rec.Health = musterv1.Health_HEALTH_CONNECTION_FAILURE
+		rec.Cause = fmt.Sprintf("order %d could not be delivered within %v", o.GetOrder(), nanoseconds(rec.Timeouts.GetDeliveryNs()))
+		s.replaceMember(w, slot, rec)
+		s.verdict(rec.Proc, musterv1.Verdict_KIND_EXPIRED, 0)
+		text := fmt.Sprintf("%s on %s: %s", printMember(m), rec.Machine, rec.Cause)
+		s.emitMember(w, musterv1.Event_KIND_UNDELIVERABLE, m, clip(text))
+		s.blame(w, rec, nil, text)
+		s.targetDone(w, rec.Proc, "could not be reached")
+		if m.role == musterv1.Role_ROLE_HOST && s.worlds[m.world] == w {
+			s.hostTargetsDone(w, m.rank)
+		}
+		s.settle(w, text)
+		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
+			s.stopEverything(s.core.Settings.GetTimeouts().GetProcTimeoutNs(), text)
+		}
+	}
+	return &musterv1.Outcome{}
+}
+
+// SignalName is a signal as people know it ("SIGKILL"), or its number.
+func SignalName(n uint32) string {
+	if name, ok := signalNames[n]; ok {
+		return name
+	}
+	return fmt.Sprintf("signal %d", n)
+}
+
+// signalNames are Linux's, spelt out so that every binary stores the same words.
+var signalNames = map[uint32]string{
+	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+	10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
+}
