@@ -148,3 +148,81 @@ func TestCollector_FailuresAreNeverAckedUnsaid(t *testing.T) {
 		require.Equal(t, uint64(9), *acked)
 	})
 }
+
+// said lists whom the explicit reports of an entry name.
+func said(e *musterv1.Entry) (out []string) {
+	for _, r := range e.Commands[0].GetReport().Reports {
+		out = append(out, fmt.Sprintf("%s[%d]#%d by %d", r.Proc.World, r.Proc.Rank, r.Proc.Incarnation, r.HeldOrder))
+	}
+	return out
+}
+
+// TestCollector_HeldRanks: one "alive" of a session counts for its members and for the ranks that its hosts hold, each for itself. A rank
+// is held from its start to its end; what is held under an order that the state does not know goes by name.
+func TestCollector_HeldRanks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _, _ := newFake(t, nil)
+		f.lead()
+		own := f.member(t, 0)
+		rank := func(n uint32) *musterv1.ProcRef { return &musterv1.ProcRef{World: "w", Rank: n} }
+		s, _, _ := open(t, f, own)
+		held := []*musterv1.HeldRank{{Proc: rank(0), Order: 1 << 60}, {Proc: rank(9), Order: 1 << 60}}
+		s.reporter = s.l.collector.reporter([]*musterv1.HelloMember{{Proc: own}}, held, s.acked, s.verdicts)
+
+		require.NoError(t, s.Report(alive(1, 0)))
+		e, _ := f.seal()
+		require.Len(t, e.Commands[0].GetReport().Groups, 1)
+		require.False(t, e.Commands[0].GetReport().Groups[0].ByHost)
+		require.Equal(t, []string{"w[0]#0 by 1152921504606846976"}, said(e))
+
+		require.NoError(t, s.Report(alive(2, 7, 9)))
+		s.Hold(rank(7), 1<<60+2) // one report may still wait: it is for the ranks of when it is taken
+		s.Release(rank(9), 1<<60-1)
+		e, _ = f.seal()
+		require.Empty(t, e.Commands[0].GetReport().Groups)
+		require.ElementsMatch(t, []string{"w[7]#0 by 1152921504606846978", "w[9]#0 by 1152921504606846976"}, said(e))
+
+		s.Hold(rank(7), 1<<60+1) // an older run, late
+		s.Release(rank(9), 1<<60)
+		require.NoError(t, s.Report(alive(3, 7, 9)))
+		e, _ = f.seal()
+		require.Equal(t, []string{"w[7]#0 by 1152921504606846978"}, said(e))
+		s.Release(rank(7), 1<<60+2)
+		require.NoError(t, s.Report(alive(4, 7, 9)))
+		e, _ = f.seal()
+		require.Empty(t, said(e))
+		require.Zero(t, s.l.collector.ranks)
+	})
+}
+
+// TestBatch_VerdictsOfHostsAndPrograms: a program that speaks for itself and the host that holds its rank each hear what is for them, though
+// both reported in the same batch.
+func TestBatch_VerdictsOfHostsAndPrograms(t *testing.T) {
+	type heard struct{ r, v string }
+	var out []heard
+	reporter := func(name string) *Reporter {
+		return &Reporter{verdicts: func(vs []*musterv1.Verdict) {
+			for _, v := range vs {
+				out = append(out, heard{name, fmt.Sprintf("%d#%d by %d %v", v.Proc.Rank, v.Proc.Incarnation, v.HeldOrder, v.Kind)})
+			}
+		}}
+	}
+	program, host := reporter("program"), reporter("host")
+	own := place{world: "w", role: musterv1.Role_ROLE_WORKER}
+	b := &batch{report: &musterv1.ReportBatch{}, explicit: map[identity]*Reporter{}, alive: map[place]map[uint32]speaker{
+		own: {3: {program, 50}}, own.byHost(): {3: {host, 40}},
+	}}
+	b.addExplicit(&musterv1.ProcReport{Proc: &musterv1.ProcRef{World: "w", Rank: 3}, HeldOrder: 30}, host)
+	at := func(incarnation uint64) *musterv1.ProcRef {
+		return &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: 3, Incarnation: incarnation}
+	}
+	b.settle(&musterv1.Outcome{Body: &musterv1.Outcome_Verdicts{Verdicts: &musterv1.Verdicts{Verdicts: []*musterv1.Verdict{
+		{Proc: at(0), Kind: musterv1.Verdict_KIND_EXPIRED},                         // a packed group of members
+		{Proc: at(0), Kind: musterv1.Verdict_KIND_UNKNOWN, HeldOrder: 99},          // a packed group of hosts: its number
+		{Proc: at(0), Kind: musterv1.Verdict_KIND_SUPERSEDED, HeldOrder: 30},       // by name
+		{Proc: &musterv1.ProcRef{World: "x"}, Kind: musterv1.Verdict_KIND_UNKNOWN}, // of nobody here
+	}}}})
+	require.ElementsMatch(t, []heard{
+		{"program", "3#50 by 0 KIND_EXPIRED"}, {"host", "3#0 by 40 KIND_UNKNOWN"}, {"host", "3#0 by 30 KIND_SUPERSEDED"},
+	}, out)
+}

@@ -40,7 +40,7 @@ func (g *goneHolders) sweep(s *fsm.State) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for m := range g.gone {
-		if s.Present(&musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank}) != m.incarnation {
+		if s.Present(&musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank}) != m.number {
 			delete(g.gone, m)
 		}
 	}

@@ -2,11 +2,13 @@ package system
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -96,7 +98,9 @@ func TestDeliver_DueOrders(t *testing.T) {
 		s.DeliverOrders()
 		synctest.Wait()
 		require.Len(t, sessions.orders, 2, "not confirmed yet: again")
-		_, err = s.Confirm(t.Context(), &musterv1.Confirm{Proc: p, HighestOrder: sessions.orders[0].Id})
+		_, err = s.Answer(t.Context(), &musterv1.Answers{Answers: []*musterv1.Answer{{Body: &musterv1.Answer_Confirm{
+			Confirm: &musterv1.Confirm{Proc: p, HighestOrder: sessions.orders[0].Id},
+		}}}})
 		require.NoError(t, err)
 		s.DeliverOrders()
 		synctest.Wait()
@@ -127,4 +131,49 @@ func TestHello_LargeIsSplit(t *testing.T) {
 			require.Less(t, len(l.Entry), 128<<10)
 		}
 	})
+}
+
+// TestHello_Ranks: ranks are said behind the members, each part tells who speaks, and the ranks that run are held, judged ones apart.
+func TestHello_Ranks(t *testing.T) {
+	h := &musterv1.Hello{Owner: "agent", Epoch: 5, Members: []*musterv1.HelloMember{
+		{Proc: &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_HOST, Incarnation: 9}, Held: []byte{0, 40}},
+	}}
+	for rank := range uint32(40) {
+		h.Ranks = append(h.Ranks, &musterv1.HeldRank{
+			Proc: &musterv1.ProcRef{World: "w", Rank: rank}, Order: 10, Exit: &musterv1.Exit{LastLines: strings.Repeat("x", 4000)},
+		})
+	}
+	parts := splitHello(h)
+	require.Greater(t, len(parts), 2)
+	var ranks []*musterv1.HeldRank
+	for i, part := range parts {
+		require.Equal(t, "agent", part.Owner)
+		require.Equal(t, uint64(5), part.Epoch)
+		require.Equal(t, i == 0, len(part.Members) == 1)
+		require.LessOrEqual(t, proto.Size(part), maxHello+64)
+		ranks = append(ranks, part.Ranks...)
+	}
+	require.Equal(t, h.Ranks, ranks)
+}
+
+// TestHello_HoldsRanksThatRun, and those that have expired, which are joined again: not those that ended or must not run.
+func TestHello_HoldsRanksThatRun(t *testing.T) {
+	rank := func(n uint32) *musterv1.ProcRef { return &musterv1.ProcRef{World: "w", Rank: n} }
+	verdict := func(n uint32, kind musterv1.Verdict_Kind) *musterv1.Verdict {
+		return &musterv1.Verdict{Proc: rank(n), HeldOrder: 10, Kind: kind}
+	}
+	h := &musterv1.Hello{Ranks: []*musterv1.HeldRank{
+		{Proc: rank(0), Order: 10}, {Proc: rank(1), Order: 10, Exit: &musterv1.Exit{}}, {Proc: rank(2), Order: 10}, {Proc: rank(3), Order: 10},
+		{Proc: rank(4), Order: 10}, {Proc: rank(4), Order: 12},
+	}}
+	verdicts := []*musterv1.Verdict{
+		verdict(2, musterv1.Verdict_KIND_EXPIRED), verdict(3, musterv1.Verdict_KIND_UNKNOWN), verdict(4, musterv1.Verdict_KIND_SUPERSEDED),
+		{Proc: rank(0), Kind: musterv1.Verdict_KIND_SUPERSEDED}, // a program that speaks for itself
+	}
+	_, held := accepted(h, verdicts)
+	var orders []string
+	for _, r := range held {
+		orders = append(orders, fmt.Sprintf("%d by %d", r.Proc.Rank, r.Order))
+	}
+	require.Equal(t, []string{"0 by 10", "2 by 10", "4 by 12"}, orders)
 }

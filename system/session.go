@@ -9,8 +9,8 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-// Session is one member's process on the leader, in one term. Hello, Report, Confirm and StopResult are called by its stream;
-// Report by one goroutine at a time.
+// Session is one member's process on the leader, in one term. Its methods are called by its stream: Hello, Report, Hold and Release
+// by one goroutine at a time, Answer by another.
 type Session struct {
 	l        *leadership
 	acked    func(uint64)
@@ -45,34 +45,57 @@ func (s *Session) Hello(ctx context.Context, h *musterv1.Hello) (verdicts []*mus
 		verdicts = append(verdicts, out.GetVerdicts().GetVerdicts()...)
 	}
 	s.l.state.Read(func(st *fsm.State) { number = st.Number() })
-	refused := make(map[identity]bool, len(verdicts))
-	for _, v := range verdicts {
-		refused[identityOf(v.Proc)] = true
-	}
-	for _, m := range h.Members {
-		if !refused[identityOf(m.Proc)] {
-			speaksFor = append(speaksFor, m)
-		}
-	}
+	var held []*musterv1.HeldRank
+	speaksFor, held = accepted(h, verdicts)
 	s.l.gone.back(speaksFor)
 	s.members = speaksFor
-	s.reporter = s.l.collector.reporter(speaksFor, s.acked, s.verdicts)
+	s.reporter = s.l.collector.reporter(speaksFor, held, s.acked, s.verdicts)
 	return verdicts, speaksFor, number, nil
 }
 
-// maxHello bounds the members of one hello in the log, in bytes; what an agent says in one message is split over entries.
+// accepted are the members of a hello that got no verdict, and the ranks that are to be reported for them.
+func accepted(h *musterv1.Hello, verdicts []*musterv1.Verdict) (members []*musterv1.HelloMember, held []*musterv1.HeldRank) {
+	judged := make(map[identity]musterv1.Verdict_Kind, len(verdicts))
+	for _, v := range verdicts {
+		judged[judgedBy(v)] = v.Kind
+	}
+	for _, m := range h.Members {
+		if _, refused := judged[identityOf(m.Proc)]; !refused {
+			members = append(members, m)
+		}
+	}
+	for _, r := range h.Ranks {
+		// An expired one is joined again while this session lasts, and hears it again with each report until then.
+		kind, refused := judged[heldIdentity(r.Proc, r.Order)]
+		if r.Exit == nil && (!refused || kind == musterv1.Verdict_KIND_EXPIRED) {
+			held = append(held, r)
+		}
+	}
+	return members, held
+}
+
+// maxHello bounds what one hello in the log lists, in bytes; what an agent says in one message is split over entries.
 const maxHello = 64 << 10
 
+// splitHello cuts a hello into parts, each of which tells who speaks: members first, then ranks.
 func splitHello(h *musterv1.Hello) []*musterv1.Hello {
 	var parts []*musterv1.Hello
 	part, size := &musterv1.Hello{Owner: h.Owner, Epoch: h.Epoch}, 0
-	for _, m := range h.Members {
-		if n := proto.Size(m); size+n > maxHello {
+	room := func(m proto.Message) {
+		n := proto.Size(m) + 4
+		if size > 0 && size+n > maxHello {
 			parts = append(parts, part)
 			part, size = &musterv1.Hello{Owner: h.Owner, Epoch: h.Epoch}, 0
 		}
+		size += n
+	}
+	for _, m := range h.Members {
+		room(m)
 		part.Members = append(part.Members, m)
-		size += proto.Size(m)
+	}
+	for _, r := range h.Ranks {
+		room(r)
+		part.Ranks = append(part.Ranks, r)
 	}
 	return append(parts, part)
 }
@@ -92,14 +115,23 @@ func (s *Session) Report(m *musterv1.SessionReport) error {
 	return s.reporter.Report(m)
 }
 
-// Confirm has the acceptance of orders applied.
-func (s *Session) Confirm(ctx context.Context, c *musterv1.Confirm) (*musterv1.Outcome, error) {
-	return s.l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Confirm{Confirm: c}})
+// Hold has a rank reported as alive by its host, which runs it under a spawn order. Before a Hello it does nothing.
+func (s *Session) Hold(p *musterv1.ProcRef, order uint64) {
+	if s.reporter != nil {
+		s.reporter.Hold(p, order)
+	}
 }
 
-// StopResult has a proc's answer to a stop applied.
-func (s *Session) StopResult(ctx context.Context, r *musterv1.StopResult) (*musterv1.Outcome, error) {
-	return s.l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_StopResult{StopResult: r}})
+// Release undoes Hold.
+func (s *Session) Release(p *musterv1.ProcRef, order uint64) {
+	if s.reporter != nil {
+		s.reporter.Release(p, order)
+	}
+}
+
+// Answer has what members say to orders applied, all or nothing. The outcome may hold verdicts.
+func (s *Session) Answer(ctx context.Context, a *musterv1.Answers) (*musterv1.Outcome, error) {
+	return s.l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Answers{Answers: a}})
 }
 
 // Close tells the term that the session has ended and that nobody speaks for these members any more.
