@@ -9,19 +9,34 @@ import (
 // maxQueued bounds what waits for a stream's writer; a member that does not read that much is cut off and has to come again.
 const maxQueued = 1 << 16
 
-// outbox is what waits to be written to one stream. Acknowledgements are cumulative, so only the last waits. Its methods do not
-// block; safe for concurrent use.
+// outbox is what waits to be written to one stream. Acknowledgements are cumulative, so only the last of each kind waits. Its
+// methods do not block; safe for concurrent use.
 type outbox struct {
 	wake chan struct{} // one place: "look again"
 
 	mu       sync.Mutex
 	queue    []*musterv1.SessionResponse
-	acked    uint64
-	sent     uint64
+	reports  count
+	answers  count
+	ordered  map[member]uint64 // the greatest order that each addressee was sent
 	overflow bool
 }
 
-func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+// count is something that is acknowledged cumulatively.
+type count struct {
+	reached, sent uint64
+}
+
+func (c *count) reach(n uint64) { c.reached = max(c.reached, n) }
+
+// take tells whether there is something to acknowledge, and up to where.
+func (c *count) take() (uint64, bool) {
+	news := c.reached > c.sent
+	c.sent = c.reached
+	return c.reached, news
+}
+
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1), ordered: map[member]uint64{}} }
 
 func (o *outbox) poke() {
 	select {
@@ -32,18 +47,32 @@ func (o *outbox) poke() {
 
 func (o *outbox) put(r *musterv1.SessionResponse) {
 	o.mu.Lock()
+	o.append(r)
+	o.mu.Unlock()
+	o.poke()
+}
+
+// append is called with mu held.
+func (o *outbox) append(r *musterv1.SessionResponse) {
 	if len(o.queue) < maxQueued {
 		o.queue = append(o.queue, r)
 	} else {
 		o.overflow = true
 	}
+}
+
+// ack: every report up to seq is in the state.
+func (o *outbox) ack(seq uint64) {
+	o.mu.Lock()
+	o.reports.reach(seq)
 	o.mu.Unlock()
 	o.poke()
 }
 
-func (o *outbox) ack(seq uint64) {
+// applied: the stream's first n answers are in the state.
+func (o *outbox) applied(n uint64) {
 	o.mu.Lock()
-	o.acked = max(o.acked, seq)
+	o.answers.reach(n)
 	o.mu.Unlock()
 	o.poke()
 }
@@ -52,18 +81,38 @@ func (o *outbox) tell(v []*musterv1.Verdict) {
 	o.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Verdicts{Verdicts: &musterv1.Verdicts{Verdicts: v}}})
 }
 
+// order queues what its addressee has not been sent by this stream. Orders come ascending per addressee, and may come again.
 func (o *outbox) order(order *musterv1.Order) {
-	o.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Order{Order: order}})
+	o.mu.Lock()
+	addressee := memberOf(order.Proc)
+	news := order.Id > o.ordered[addressee]
+	if news {
+		o.ordered[addressee] = order.Id
+		o.append(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Order{Order: order}})
+	}
+	o.mu.Unlock()
+	if news {
+		o.poke()
+	}
 }
 
-// take empties the outbox: verdicts and orders in the order they came, then the acknowledgement.
+// forgetOrders has every order sent again: the stream's members have said hello anew.
+func (o *outbox) forgetOrders() {
+	o.mu.Lock()
+	o.ordered = map[member]uint64{}
+	o.mu.Unlock()
+}
+
+// take empties the outbox: verdicts and orders in the order they came, then the acknowledgements.
 func (o *outbox) take() (out []*musterv1.SessionResponse, overflow bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	out, o.queue = o.queue, nil
-	if o.acked > o.sent {
-		o.sent = o.acked
-		out = append(out, &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AckedSeq{AckedSeq: o.acked}})
+	if seq, news := o.reports.take(); news {
+		out = append(out, &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AckedSeq{AckedSeq: seq}})
+	}
+	if n, news := o.answers.take(); news {
+		out = append(out, &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AppliedAnswers{AppliedAnswers: n}})
 	}
 	return out, o.overflow
 }

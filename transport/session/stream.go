@@ -20,10 +20,6 @@ const (
 	frameInterval = 250 * time.Millisecond
 	// helloTimeout is what a client has to say hello.
 	helloTimeout = 5 * time.Second
-	// proposalTimeout bounds how long a confirmation or an answer waits to be applied.
-	proposalTimeout = 10 * time.Second
-	// maxAnswers is how many of those may wait; behind them the reader waits.
-	maxAnswers = 256
 	// sendPatience is what a client is given to read a last message.
 	sendPatience = time.Second
 )
@@ -34,6 +30,7 @@ type stream struct {
 	grpc    grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1.SessionResponse]
 	out     *outbox
 	session *system.Session
+	apply   func(context.Context, *musterv1.Answers) (*musterv1.Outcome, error) // session.Answer
 	end     context.CancelFunc
 	greeted atomic.Bool // a hello was applied
 
@@ -47,7 +44,7 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 	if err != nil {
 		return s.redirect()
 	}
-	s.session = session
+	s.session, s.apply = session, session.Answer
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
 	s.end = cancel
@@ -66,13 +63,13 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 // serve reads, answers and writes in a goroutine each. They end when serve returns: their context ends, and gRPC ends the stream, which
 // frees a Recv or a Send that waits for a client which does neither.
 func (s *stream) serve(ctx context.Context) error {
-	answers := make(chan *musterv1.SessionRequest, maxAnswers)
-	broken := make(chan error, 1)
+	answers := make(chan *musterv1.Answer, maxAnswers)
+	broken := make(chan error, 2)
 	written := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { broken <- s.read(ctx, answers) }()
-	go s.answer(ctx, answers)
+	go func() { broken <- s.answer(ctx, answers) }()
 	go func() { written <- s.write(ctx, broken) }()
 	var err error
 	select {
@@ -136,7 +133,7 @@ func (s *stream) write(ctx context.Context, broken <-chan error) error {
 }
 
 // read hands messages on until the stream breaks.
-func (s *stream) read(ctx context.Context, answers chan<- *musterv1.SessionRequest) error {
+func (s *stream) read(ctx context.Context, answers chan<- *musterv1.Answer) error {
 	for {
 		m, err := s.grpc.Recv()
 		if err != nil {
@@ -162,7 +159,7 @@ func (s *stream) read(ctx context.Context, answers chan<- *musterv1.SessionReque
 		default:
 			if s.greeted.Load() {
 				select {
-				case answers <- m:
+				case answers <- s.take(m):
 				case <-ctx.Done():
 					return errEnded
 				}
@@ -190,48 +187,10 @@ func (s *stream) hello(ctx context.Context, h *musterv1.Hello) error {
 	if len(verdicts) > 0 {
 		s.out.tell(verdicts)
 	}
+	s.out.forgetOrders()
 	s.hub.speakFor(s, speaksFor) // behind the welcome, so that nothing is said before it
 	s.session.DeliverOrders()
 	return nil
-}
-
-// answer has confirmations and answers to stops applied, in the order they came. What could not be applied is given back.
-func (s *stream) answer(ctx context.Context, answers <-chan *musterv1.SessionRequest) {
-	for {
-		var m *musterv1.SessionRequest
-		select {
-		case <-ctx.Done():
-			return
-		case m = <-answers:
-		}
-		ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
-		var out *musterv1.Outcome
-		var err error
-		switch body := m.Body.(type) {
-		case *musterv1.SessionRequest_Confirm:
-			out, err = s.session.Confirm(ctx, body.Confirm)
-		case *musterv1.SessionRequest_StopResult:
-			out, err = s.session.StopResult(ctx, body.StopResult)
-		}
-		cancel()
-		refusal := out.GetRefusal()
-		if err != nil {
-			refusal = &musterv1.Refusal{Reason: reasonOf(err), Message: err.Error()}
-		}
-		if refusal != nil {
-			s.out.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Refused{Refused: refusal}})
-		}
-	}
-}
-
-func reasonOf(err error) musterv1.Reason {
-	switch {
-	case errors.Is(err, system.ErrFull):
-		return musterv1.Reason_REASON_FULL
-	case errors.Is(err, system.ErrNotApplied):
-		return musterv1.Reason_REASON_DROPPED
-	}
-	return musterv1.Reason_REASON_OUTCOME_UNKNOWN
 }
 
 // redirect ends the stream with the leader's address, or, where nobody knows one, with an error.
