@@ -27,7 +27,8 @@ type cli struct {
 // commands are the verbs.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
-		newDev(c), newServer(c), newWorld(c), newPs(c), newView(c), newStatus(c), newState(c), newClusterCommand(c), newVersion(c),
+		newDev(c), newServer(c), newWorld(c), newPs(c), newView(c), newStatus(c), newState(c), newClusterCommand(c),
+		newHost(c), newLogs(c), newShim(c), newVersion(c),
 	}
 }
 
@@ -76,20 +77,29 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// cluster calls do with the cluster that the flags name and a context that ends with --timeout.
-func (c *cli) cluster(cmd *cobra.Command, do func(context.Context, *client.Cluster) error) error {
+// serverList is what --servers names.
+func (c *cli) serverList() ([]string, error) {
 	var servers []string
 	for _, address := range strings.Split(c.servers, ",") {
 		if address = strings.TrimSpace(address); address == "" {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(address); err != nil {
-			return usagef("--servers %q: give host:port: %w", address, err)
+			return nil, usagef("--servers %q: give host:port: %w", address, err)
 		}
 		servers = append(servers, address)
 	}
 	if len(servers) == 0 {
-		return usagef("--servers is empty: give at least one host:port")
+		return nil, usagef("--servers is empty: give at least one host:port")
+	}
+	return servers, nil
+}
+
+// cluster calls do with the cluster that the flags name and a context that ends with --timeout.
+func (c *cli) cluster(cmd *cobra.Command, do func(context.Context, *client.Cluster) error) error {
+	servers, err := c.serverList()
+	if err != nil {
+		return err
 	}
 	muster, err := client.New(client.Config{Servers: servers})
 	if err != nil {

@@ -229,6 +229,7 @@ func (s *fakeSession) stop(proc *musterv1.ProcRef, id, operation uint64) error {
 func (s *fakeSession) serve(epoch, term uint64, each func(*musterv1.SessionRequest) error) error {
 	frames := time.NewTicker(250 * time.Millisecond)
 	defer frames.Stop()
+	answers := uint64(0)
 	for {
 		select {
 		case message, open := <-s.received:
@@ -247,6 +248,11 @@ func (s *fakeSession) serve(epoch, term uint64, each func(*musterv1.SessionReque
 			}
 			if report := message.GetReport(); report != nil {
 				if err := s.ack(report.GetSeq()); err != nil {
+					return err
+				}
+			} else if message.GetHello() == nil {
+				answers++
+				if err := s.Send(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_AppliedAnswers{AppliedAnswers: answers}}); err != nil {
 					return err
 				}
 			}

@@ -2,13 +2,17 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
-// HostHandler runs the ranks that a host is given. Spawn, StopRank and Kill are called one after the other, in the order in which
-// the cluster ordered them, and must not block; Stop is called on a goroutine of its own.
+// HostHandler runs the ranks that a host is given. Port, Spawn, StopRank and Kill are called one after the other, in the order in which
+// the cluster ordered them, on a goroutine of their own: the host goes on reporting while one takes its time. Stop is called on another.
 type HostHandler interface {
 	// Port chooses the port that rank 0 of a world listens at for its peers. It is asked by the host of rank 0 when the world does not
 	// say, before Spawn, and answers the same port for every rank of one world and generation. An error becomes the failure of the rank.
@@ -31,12 +35,314 @@ type Rank struct {
 	// Order says what to run. Not to be changed. MasterPort is filled in.
 	Order *musterv1.SpawnOrder
 
-	started func(*Rank)
-	exited  func(*Rank, *musterv1.Exit)
+	host *hosting
+
+	// Guarded by host.mu.
+	started bool
+	exit    *musterv1.Exit
+	waits   *Rank // the run that has to end before this one may begin
+	spawned bool  // the handler has it
 }
 
 // Started tells the cluster that the program runs. It does not block.
-func (r *Rank) Started() { r.started(r) }
+func (r *Rank) Started() {
+	r.host.mu.Lock()
+	r.started = true
+	r.host.mu.Unlock()
+	r.host.poke()
+}
 
 // Exited tells the cluster how the program ended, or that it could not be started. Only the first call counts. It does not block.
-func (r *Rank) Exited(exit *musterv1.Exit) { r.exited(r, exit) }
+func (r *Rank) Exited(exit *musterv1.Exit) {
+	h := r.host
+	h.mu.Lock()
+	if r.exit == nil {
+		r.exit = exit
+		for _, next := range h.runs {
+			if next.waits == r {
+				next.waits = nil
+				h.push(task{kind: taskSpawn, rank: next})
+			}
+		}
+	}
+	h.mu.Unlock()
+	h.poke()
+}
+
+// hosting is what a host membership runs, and what it has still to do. Its loop is the only caller of the handler.
+type hosting struct {
+	handler HostHandler
+	member  *Member
+	wake    chan struct{} // one place: "there is something to do"
+
+	mu       sync.Mutex
+	runs     map[uint64]*Rank // accepted, and not acknowledged to have ended, by spawn order
+	tasks    []task
+	queued   uint64 // the highest order that is or was in tasks
+	port     uint32 // chosen for the world
+	joining  map[uint64]bool
+	accepted func(order uint64)
+}
+
+type taskKind int
+
+const (
+	taskOrder taskKind = iota // obey an order
+	taskSpawn                 // run what had to wait
+	taskKill                  // end what must not run
+)
+
+type task struct {
+	kind   taskKind
+	order  *musterv1.Order
+	rank   *Rank
+	reason string
+}
+
+func newHosting(m *Member, handler HostHandler) *hosting {
+	return &hosting{
+		handler: handler, member: m, wake: make(chan struct{}, 1), runs: map[uint64]*Rank{}, joining: map[uint64]bool{},
+		accepted: func(order uint64) { m.accept(order) },
+	}
+}
+
+func (h *hosting) poke() { h.member.poke() }
+
+// push is called with mu held.
+func (h *hosting) push(t task) {
+	h.tasks = append(h.tasks, t)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take queues an order that is not done or queued already.
+func (h *hosting) take(o *musterv1.Order) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o.GetId() <= h.queued {
+		return
+	}
+	h.queued = o.GetId()
+	h.push(task{kind: taskOrder, order: o})
+}
+
+// loop does one task after the other until the membership ends.
+func (h *hosting) loop(ctx context.Context) {
+	for {
+		h.mu.Lock()
+		var next *task
+		if len(h.tasks) > 0 {
+			next = &h.tasks[0]
+			h.tasks = h.tasks[1:]
+		}
+		h.mu.Unlock()
+		if next != nil && ctx.Err() == nil {
+			h.do(*next)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		}
+	}
+}
+
+func (h *hosting) do(t task) {
+	switch t.kind {
+	case taskSpawn:
+		h.spawn(t.rank)
+	case taskKill:
+		h.handler.Kill(t.rank, t.reason)
+	default:
+		switch what := t.order.GetWhat().(type) {
+		case *musterv1.Order_Spawn:
+			h.accept(t.order.GetId(), what.Spawn)
+		case *musterv1.Order_StopRank:
+			h.accepted(t.order.GetId())
+			h.stopRank(what.StopRank)
+		case *musterv1.Order_Stop:
+			h.accepted(t.order.GetId())
+			h.member.beginStop(what.Stop)
+		default:
+			h.accepted(t.order.GetId())
+			h.member.client.logger.Warn("an order that this version does not know is left alone", "order", t.order.GetId())
+		}
+	}
+}
+
+// accept takes a spawn order: from then on the rank is held, whatever comes of it.
+func (h *hosting) accept(number uint64, order *musterv1.SpawnOrder) {
+	r := &Rank{Number: number, Order: order, host: h}
+	var failed error
+	if order.GetExec() != nil && order.GetMasterPort() == 0 {
+		var port uint32
+		if port, failed = h.handler.Port(order); failed == nil {
+			order.MasterPort = port // the order is this process's own copy
+			h.mu.Lock()
+			h.port = port
+			h.mu.Unlock()
+		}
+	}
+	h.mu.Lock()
+	for _, older := range h.runs {
+		if older.exit == nil && older.Order.GetProc().GetRank() == order.GetProc().GetRank() && (r.waits == nil || older.Number > r.waits.Number) {
+			r.waits = older
+		}
+	}
+	h.runs[number] = r
+	waits := r.waits
+	h.mu.Unlock()
+	h.accepted(number)
+	switch {
+	case failed != nil:
+		r.Exited(&musterv1.Exit{Code: couldNotStart, Failure: failed.Error()})
+	case waits != nil:
+		h.end(waits, time.Duration(order.GetProcTimeoutNs()), "it is started again")
+	default:
+		h.spawn(r)
+	}
+}
+
+// couldNotStart is the exit code of what was never run, as shells have it.
+const couldNotStart = 127
+
+func (h *hosting) spawn(r *Rank) {
+	h.mu.Lock()
+	ready := r.exit == nil && !r.spawned && r.waits == nil
+	r.spawned = r.spawned || ready
+	h.mu.Unlock()
+	if ready {
+		h.handler.Spawn(r)
+	}
+}
+
+func (h *hosting) stopRank(order *musterv1.StopRankOrder) {
+	h.mu.Lock()
+	r := h.runs[order.GetSpawnedBy()]
+	h.mu.Unlock()
+	if r != nil {
+		h.end(r, time.Duration(order.GetProcTimeoutNs()), order.GetReason())
+	}
+}
+
+// end ends a run, which may not have begun.
+func (h *hosting) end(r *Rank, timeout time.Duration, reason string) {
+	h.mu.Lock()
+	begun, over := r.spawned, r.exit != nil
+	h.mu.Unlock()
+	switch {
+	case over:
+	case begun:
+		h.handler.StopRank(r, timeout, reason)
+	default:
+		r.Exited(notBegun())
+	}
+}
+
+func notBegun() *musterv1.Exit {
+	return &musterv1.Exit{Signal: 15, Failure: "it was asked to end before it was started"}
+}
+
+// judged takes what the cluster says of a rank that is held here.
+func (h *hosting) judged(v *musterv1.Verdict) {
+	h.mu.Lock()
+	r := h.runs[v.GetHeldOrder()]
+	begun, over := r != nil && r.spawned, r == nil || r.exit != nil
+	if v.GetKind() == musterv1.Verdict_KIND_EXPIRED {
+		again := !over && !h.joining[v.GetHeldOrder()]
+		if again {
+			h.joining[v.GetHeldOrder()] = true
+		}
+		h.mu.Unlock()
+		if again {
+			h.member.handlers.Go(func() { h.joinAgain(r) })
+		}
+		return
+	}
+	if !over && begun {
+		h.push(task{kind: taskKill, rank: r, reason: fmt.Sprintf("the cluster says %v", v.GetKind())})
+	}
+	h.mu.Unlock()
+	if !over && !begun {
+		r.Exited(notBegun())
+	}
+}
+
+// joinAgain gives a rank that was silent for too long another incarnation. Its program notices nothing. Where that fails the next report
+// brings the next verdict.
+func (h *hosting) joinAgain(r *Rank) {
+	m := h.member
+	ctx, cancel := context.WithTimeout(m.ctx, rejoinTimeout)
+	defer cancel()
+	p := r.Order.GetProc()
+	_, err := m.client.join(ctx, verb{op: "join a rank again"}, &musterv1.JoinRequest{
+		World: p.GetWorld(), Role: musterv1.Role_ROLE_WORKER, Rank: p.GetRank(), HeldOrder: r.Number,
+		Key: m.cfg.Key, Machine: m.cfg.Machine, Address: m.cfg.Address,
+	})
+	if err != nil && m.ctx.Err() == nil {
+		m.client.logger.Warn("a rank could not join again yet", "world", p.GetWorld(), "rank", p.GetRank(), "error", err)
+	}
+	h.mu.Lock()
+	delete(h.joining, r.Number)
+	h.mu.Unlock()
+}
+
+const rejoinTimeout = 10 * time.Second
+
+// held is what the host holds, in order of the spawn orders, for a hello: with the ranks as runs.
+func (h *hosting) held() (ranks []*musterv1.HeldRank, runs []byte, port uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var numbers []uint32
+	for _, r := range h.sorted() {
+		ranks = append(ranks, &musterv1.HeldRank{Proc: r.proc(), Order: r.Number, Started: r.started, Exit: r.exit})
+		numbers = append(numbers, r.Order.GetProc().GetRank())
+	}
+	slices.Sort(numbers)
+	return ranks, id.AppendRuns(nil, slices.Compact(numbers)), h.port
+}
+
+// running are the ranks whose programs run, as runs.
+func (h *hosting) running() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var numbers []uint32
+	for _, r := range h.runs {
+		if r.started && r.exit == nil {
+			numbers = append(numbers, r.Order.GetProc().GetRank())
+		}
+	}
+	slices.Sort(numbers)
+	return id.AppendRuns(nil, slices.Compact(numbers))
+}
+
+// sorted is called with mu held.
+func (h *hosting) sorted() []*Rank {
+	all := make([]*Rank, 0, len(h.runs))
+	for _, r := range h.runs {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *Rank) int {
+		if a.Number < b.Number {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// proc is the rank without its incarnation, which may have changed.
+func (r *Rank) proc() *musterv1.ProcRef {
+	p := r.Order.GetProc()
+	return &musterv1.ProcRef{World: p.GetWorld(), Role: musterv1.Role_ROLE_WORKER, Rank: p.GetRank()}
+}
+
+// acknowledge forgets a run whose end the cluster knows.
+func (h *hosting) acknowledge(number uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.runs, number)
+}

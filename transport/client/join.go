@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,7 +16,8 @@ import (
 	"muster/proto/muster/v1/musterv1grpc"
 )
 
-// MemberConfig says who joins.
+// MemberConfig says who joins. In a program that a host has started World may be left empty: world, rank and incarnation are then taken
+// from MUSTER_WORLD, RANK and MUSTER_INCARNATION.
 type MemberConfig struct {
 	// World id. Required.
 	World string
@@ -39,6 +41,10 @@ type MemberConfig struct {
 	TakeOver bool
 	// Handler does what the cluster orders; nil = a stop order ends the member with *Stopped.
 	Handler Handler
+	// Host runs the ranks that a host is given; hosts need one, others have none.
+	Host HostHandler
+	// Incarnation that the calling program's host started it with, as MUSTER_INCARNATION says: it claims its rank with it.
+	Incarnation uint64
 	// OnRejoin hears that the member has joined again, under its new incarnation. It must return soon and must not call Leave
 	// or Close.
 	OnRejoin func(proc *musterv1.ProcRef)
@@ -70,7 +76,16 @@ func (f StopFunc) Stop(ctx context.Context, order *musterv1.StopOrder) StopOutco
 
 func (cfg MemberConfig) withDefaults() (MemberConfig, error) {
 	if cfg.World == "" {
-		return cfg, errors.New("client: join: World is empty; give the id of the world to join")
+		var err error
+		if cfg, err = cfg.fromEnvironment(); err != nil {
+			return cfg, err
+		}
+	}
+	if (cfg.Role == musterv1.Role_ROLE_HOST) != (cfg.Host != nil) {
+		return cfg, errors.New("client: join: a host needs a Host to run its ranks, and nobody else has one")
+	}
+	if cfg.Host != nil {
+		cfg.Handler = StopFunc(cfg.Host.Stop)
 	}
 	if cfg.Role == musterv1.Role_ROLE_UNSPECIFIED {
 		cfg.Role = musterv1.Role_ROLE_WORKER
@@ -94,10 +109,29 @@ func (cfg MemberConfig) withDefaults() (MemberConfig, error) {
 	return cfg, nil
 }
 
+// fromEnvironment fills in what the host that started this program has said.
+func (cfg MemberConfig) fromEnvironment() (MemberConfig, error) {
+	cfg.World = os.Getenv("MUSTER_WORLD")
+	if cfg.World == "" {
+		return cfg, errors.New("client: join: World is empty; give the id of the world to join")
+	}
+	rank, err := strconv.ParseUint(os.Getenv("RANK"), 10, 32)
+	if err != nil {
+		return cfg, fmt.Errorf("client: join: MUSTER_WORLD is set and RANK is not a rank: %w", err)
+	}
+	cfg.Rank = uint32(rank)
+	if text := os.Getenv("MUSTER_INCARNATION"); text != "" {
+		if cfg.Incarnation, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return cfg, fmt.Errorf("client: join: MUSTER_INCARNATION: %w", err)
+		}
+	}
+	return cfg, nil
+}
+
 func (cfg MemberConfig) request() *musterv1.JoinRequest {
 	req := &musterv1.JoinRequest{
 		World: cfg.World, Role: cfg.Role, Rank: cfg.Rank, AssignRank: cfg.AssignRank, Key: cfg.Key, Machine: cfg.Machine,
-		Address: cfg.Address, Mode: cfg.Mode, TakeOver: cfg.TakeOver,
+		Address: cfg.Address, Mode: cfg.Mode, TakeOver: cfg.TakeOver, Incarnation: cfg.Incarnation,
 	}
 	for key, value := range cfg.Labels {
 		req.Labels = append(req.Labels, &musterv1.Label{Key: key, Value: value})
@@ -127,7 +161,7 @@ func (c *Client) Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 		c.members.Done()
 		return nil, err
 	}
-	cfg.TakeOver = false
+	cfg.TakeOver, cfg.AssignRank, cfg.Rank = false, false, first.GetProc().GetRank()
 	m := newMember(c, cfg, first)
 	go m.run()
 	return m, nil

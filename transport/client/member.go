@@ -27,6 +27,7 @@ type Member struct {
 	// membershipSlot is held by whoever joins again or leaves, so that nobody leaves a membership that is being replaced.
 	membershipSlot chan struct{}
 	handlers       sync.WaitGroup
+	host           *hosting // of hosts
 
 	// mu guards the rest.
 	mu       sync.Mutex
@@ -44,6 +45,10 @@ func newMember(c *Client, cfg MemberConfig, first membership) *Member {
 		client: c, cfg: cfg, done: make(chan struct{}), wake: make(chan struct{}, 1), membershipSlot: make(chan struct{}, 1),
 	}
 	m.ctx, m.cancel = context.WithCancelCause(c.ctx)
+	if cfg.Host != nil {
+		m.host = newHosting(m, cfg.Host)
+		m.handlers.Go(func() { m.host.loop(m.ctx) })
+	}
 	m.become(first)
 	return m
 }
@@ -54,7 +59,18 @@ func (m *Member) become(now membership) {
 	defer m.mu.Unlock()
 	m.joined = now.JoinResponse
 	m.lease = now.sent.Add(time.Duration(now.GetTimeouts().GetLeaseNs()))
-	m.highest = now.GetHighestOrder()
+	// Orders have numbers of the state: what was accepted as an earlier incarnation is below whatever comes.
+	m.highest = max(m.highest, now.GetHighestOrder())
+}
+
+// accept notes an order as accepted, and tells whether it was not before.
+func (m *Member) accept(order uint64) bool {
+	m.mu.Lock()
+	fresh := order > m.highest
+	m.highest = max(m.highest, order)
+	m.mu.Unlock()
+	m.poke()
+	return fresh
 }
 
 // Proc is who the member is now.
@@ -217,7 +233,7 @@ func (m *Member) rejoin(expired bool) error {
 		<-m.membershipSlot
 		return nil
 	}
-	now, err := m.client.join(m.ctx, verb{op: "join again", yields: expired}, m.cfg.request())
+	now, err := m.client.join(m.ctx, verb{op: "join again", yields: expired}, m.rejoinRequest())
 	if err == nil {
 		m.become(now)
 	}
@@ -235,6 +251,15 @@ func (m *Member) rejoin(expired bool) error {
 		m.cfg.OnRejoin(now.GetProc())
 	}
 	return nil
+}
+
+// rejoinRequest says what a host, or a program that a host has started, holds: that is what it goes on as.
+func (m *Member) rejoinRequest() *musterv1.JoinRequest {
+	req := m.cfg.request()
+	if m.host != nil || m.cfg.Incarnation != 0 {
+		req.Incarnation = m.Incarnation()
+	}
+	return req
 }
 
 func (m *Member) poke() {

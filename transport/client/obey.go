@@ -33,10 +33,8 @@ func (s *session) obey(frame *musterv1.SessionResponse) error {
 		return s.judged(body.Verdicts)
 	case *musterv1.SessionResponse_Order:
 		return s.ordered(body.Order)
-	case *musterv1.SessionResponse_Refused:
-		c.logger.Warn("a confirmation or stop result was refused", "reason", body.Refused.GetReason(), "message", body.Refused.GetMessage())
-		c.learn(body.Refused)
-		s.answered, s.answerSeq = 0, 0 // said again with the next report
+	case *musterv1.SessionResponse_AppliedAnswers:
+		return s.applied(body.AppliedAnswers)
 	}
 	return nil
 }
@@ -54,6 +52,9 @@ func (s *session) welcome(welcome *musterv1.Welcome) error {
 	c.leader.trust(s.address)
 	s.leader = leader
 	m.extend(s.helloSent)
+	for _, order := range s.ended {
+		m.host.acknowledge(order)
+	}
 	if err := s.report(); err != nil {
 		return err
 	}
@@ -69,9 +70,6 @@ func (s *session) acknowledged(seq uint64) error {
 		m.failures.acknowledge(s.unacked[0].failures)
 		m.mu.Unlock()
 		s.unacked = s.unacked[1:]
-	}
-	if s.answerSeq != 0 && s.answerSeq <= seq && m.cfg.Handler == nil {
-		return m.stopped()
 	}
 	return nil
 }
@@ -92,6 +90,12 @@ func (s *session) judged(verdicts *musterv1.Verdicts) error {
 	leaving := m.leaving
 	m.mu.Unlock()
 	for _, verdict := range verdicts.GetVerdicts() {
+		if verdict.GetHeldOrder() != 0 {
+			if m.host != nil {
+				m.host.judged(verdict)
+			}
+			continue
+		}
 		// A verdict on an earlier incarnation came late; who leaves has no more to do with any.
 		if leaving || !proto.Equal(verdict.GetProc(), m.Proc()) {
 			continue
@@ -117,19 +121,15 @@ func (s *session) ordered(order *musterv1.Order) error {
 	if !proto.Equal(order.GetProc(), m.Proc()) {
 		return nil // for another incarnation
 	}
-	stop := order.GetStop()
-	if stop == nil {
-		m.client.logger.Warn("an order that this version does not know is left alone", "order", order.GetId())
-		return nil
+	if m.host != nil {
+		m.host.take(order)
+	} else if m.accept(order.GetId()) {
+		if stop := order.GetStop(); stop != nil {
+			m.beginStop(stop)
+		} else {
+			m.client.logger.Warn("an order that this version does not know is left alone", "order", order.GetId())
+		}
 	}
-	m.mu.Lock()
-	repeated := order.GetId() <= m.highest
-	m.highest = max(m.highest, order.GetId())
-	highest := m.highest
-	m.mu.Unlock()
-	if err := s.confirm(highest); err != nil || repeated {
-		return err
-	}
-	m.beginStop(stop)
-	return nil
+	s.answers.confirmed = min(s.answers.confirmed, order.GetId()-1) // whoever sends it has not seen it confirmed
+	return s.answer()
 }

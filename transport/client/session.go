@@ -44,9 +44,9 @@ type session struct {
 	seq    uint64
 	// unacked reports, ascending.
 	unacked []sentReport
-	// How many stop results were sent here, and the report behind the last of them.
-	answered  int
-	answerSeq uint64
+	answers answers
+	// Runs whose end the hello tells: they are forgotten with the welcome.
+	ended []uint64
 }
 
 // sentReport is what has to be known when a report is acknowledged.
@@ -73,7 +73,7 @@ func (m *Member) session(address string) error {
 	}
 	s := &session{
 		member: m, address: address, stream: stream,
-		frames: make(chan *musterv1.SessionResponse), broken: make(chan error, 1),
+		frames: make(chan *musterv1.SessionResponse), broken: make(chan error, 1), answers: newAnswers(),
 	}
 	var reader sync.WaitGroup
 	reader.Go(func() { s.read(ctx) })
@@ -153,11 +153,21 @@ func (s *session) send(message *musterv1.SessionRequest) error {
 func (s *session) hello() error {
 	m := s.member
 	m.mu.Lock()
-	hello := &musterv1.Hello{
-		Owner: m.cfg.Key, Epoch: m.joined.GetEpoch(),
-		Members: []*musterv1.HelloMember{{Proc: m.joined.GetProc(), HighestOrder: m.highest}},
-	}
+	self := &musterv1.HelloMember{Proc: m.joined.GetProc(), HighestOrder: m.highest}
+	hello := &musterv1.Hello{Owner: m.cfg.Key, Epoch: m.joined.GetEpoch(), Members: []*musterv1.HelloMember{self}}
 	m.mu.Unlock()
+	if m.host != nil {
+		// Read behind the highest order: what it covers is held by now.
+		hello.Ranks, self.Held, self.MasterPort = m.host.held()
+		for _, r := range hello.Ranks {
+			s.answers.started[r.GetOrder()] = r.GetStarted()
+			s.answers.exited[r.GetOrder()] = r.GetExit() != nil
+			if r.GetExit() != nil {
+				s.ended = append(s.ended, r.GetOrder())
+			}
+		}
+	}
+	s.answers.confirmed, s.answers.port = self.GetHighestOrder(), self.GetMasterPort()
 	s.helloSent = time.Now()
 	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: hello}})
 }
@@ -180,39 +190,11 @@ func (s *session) report() error {
 	}
 	failed := m.failures.added
 	m.mu.Unlock()
-	s.unacked = append(s.unacked, sentReport{seq: s.seq, sent: time.Now(), failures: failed})
-	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}})
-}
-
-// answer sends what cannot wait for the next report: results of stops, and actors that failed.
-func (s *session) answer() error {
-	if s.leader == nil {
-		return nil // the welcome brings it back here
-	}
-	results := s.member.stopResults()
-	for _, result := range results[min(s.answered, len(results)):] {
-		if err := s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_StopResult{StopResult: result}}); err != nil {
-			return err
+	if m.host != nil {
+		if runs := m.host.running(); len(runs) > 0 {
+			report.Alive = append(report.Alive, &musterv1.RankRuns{World: proc.GetWorld(), Role: musterv1.Role_ROLE_WORKER, Runs: runs})
 		}
 	}
-	if s.answered < len(results) {
-		// The report behind it shows, when it is acknowledged, that the result has come through.
-		s.answered = len(results)
-		s.answerSeq = s.seq + 1
-		return s.report()
-	}
-	s.member.mu.Lock()
-	failed := s.member.failures.added
-	waiting := len(s.member.failures.waiting)
-	s.member.mu.Unlock()
-	if waiting > 0 && (len(s.unacked) == 0 || s.unacked[len(s.unacked)-1].failures < failed) {
-		return s.report()
-	}
-	return nil
-}
-
-func (s *session) confirm(highest uint64) error {
-	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Confirm{
-		Confirm: &musterv1.Confirm{Proc: s.member.Proc(), HighestOrder: highest},
-	}})
+	s.unacked = append(s.unacked, sentReport{seq: s.seq, sent: time.Now(), failures: failed})
+	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}})
 }

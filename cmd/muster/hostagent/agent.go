@@ -1,0 +1,244 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	musterv1 "muster/proto/muster/v1"
+	"muster/transport/client"
+)
+
+const (
+	// Pauses between attempts to join a world that does not take hosts at the moment.
+	firstPause   = time.Second
+	longestPause = 5 * time.Second
+	// leaveTimeout bounds saying goodbye.
+	leaveTimeout = 3 * time.Second
+	// DefaultStopTimeout is what programs are given when the agent itself is asked to end.
+	DefaultStopTimeout = 10 * time.Second
+)
+
+// Config is what an agent is told.
+type Config struct {
+	Client  *client.Client
+	Servers []string // told to programs as MUSTER_SERVERS
+	Worlds  []string
+	// Rank is the host rank, where one world is served and its rank is not to be given by the cluster.
+	Rank *uint32
+	// Advertise is the address that programs of other hosts reach this machine at.
+	Advertise string
+	Machine   string
+	Labels    map[string]string
+	TakeOver  bool
+	// Stay waits for a world's next creation when it has ended.
+	Stay   bool
+	State  *StateDir
+	LogDir string
+	Ports  *Ports
+	// OrphanTimeout ends what runs when no leader was reached for so long; 0 = never.
+	OrphanTimeout time.Duration
+	// StopTimeout is what programs are given when Run's context ends.
+	StopTimeout time.Duration
+	Logger      hclog.Logger
+}
+
+// Agent is a host in one or more worlds.
+type Agent struct {
+	cfg Config
+}
+
+// New returns an agent; Run runs it. It ends what an earlier agent has left first.
+func New(cfg Config) (*Agent, error) {
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = DefaultStopTimeout
+	}
+	n, err := cfg.State.EndLeftovers()
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		cfg.Logger.Warn("ended what an earlier agent left running", "ranks", n)
+	}
+	return &Agent{cfg: cfg}, nil
+}
+
+// ErrFailed is what Run answers when a world of the agent has failed or was evicted.
+var ErrFailed = errors.New("a world has failed")
+
+// Run serves the worlds until all have ended, or until ctx ends: then programs are asked to end, and the worlds are left. kill, when it is
+// closed, ends them at once. The error is nil where all worlds completed or were stopped, and wraps ErrFailed where one has failed.
+func (a *Agent) Run(ctx context.Context, kill <-chan struct{}) error {
+	errs := make(chan error, len(a.cfg.Worlds))
+	for _, world := range a.cfg.Worlds {
+		go func() { errs <- a.serve(ctx, kill, world) }()
+	}
+	var all []error
+	for range a.cfg.Worlds {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// serve is a host of one world, from creation to creation with Stay.
+func (a *Agent) serve(ctx context.Context, kill <-chan struct{}, world string) error {
+	var last error
+	for {
+		r := newRanks(a, world)
+		m, err := a.join(ctx, r)
+		if err != nil {
+			if ctx.Err() != nil {
+				return last
+			}
+			return fmt.Errorf("world %s: %w", world, err)
+		}
+		last = a.host(ctx, kill, r, m)
+		if !a.cfg.Stay || ctx.Err() != nil {
+			return last
+		}
+		if last != nil {
+			r.log.Warn("the world has ended; waiting for its next creation", "error", last)
+		} else {
+			r.log.Info("the world has ended; waiting for its next creation")
+		}
+	}
+}
+
+// join makes the agent a host of the world. It tries for ever where no server answers, and with Stay while the world takes no hosts.
+func (a *Agent) join(ctx context.Context, r *ranks) (*client.Member, error) {
+	cfg := client.MemberConfig{
+		World: r.world, Role: musterv1.Role_ROLE_HOST, AssignRank: a.cfg.Rank == nil, Key: a.cfg.State.Key(), Machine: a.cfg.Machine,
+		Address: "tcp:" + a.cfg.Advertise, Labels: a.cfg.Labels, TakeOver: a.cfg.TakeOver, Host: r,
+		OnRejoin: func(p *musterv1.ProcRef) { r.log.Info("joined again", "incarnation", p.GetIncarnation()) },
+	}
+	if a.cfg.Rank != nil {
+		cfg.Rank = *a.cfg.Rank
+	}
+	said := ""
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		m, err := a.cfg.Client.Join(attempt, cfg)
+		cancel()
+		if err == nil {
+			p := m.Proc()
+			r.log.Info("joined", "host_rank", p.GetRank(), "incarnation", p.GetIncarnation(), "generation", m.Generation())
+			return m, nil
+		}
+		if ctx.Err() != nil || !a.goOn(err) {
+			return nil, err
+		}
+		if said != err.Error() {
+			said = err.Error()
+			r.log.Warn("not joined yet, trying on", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// goOn tells whether joining may succeed later without anybody's doing anything about this agent.
+func (a *Agent) goOn(err error) bool {
+	if errors.Is(err, client.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) || client.OutcomeUnknown(err) {
+		return true
+	}
+	if a.isOver(err) {
+		return a.cfg.Stay
+	}
+	switch client.RefusalOf(err).GetReason() {
+	case musterv1.Reason_REASON_NO_LEADER, musterv1.Reason_REASON_NOT_LEADER, musterv1.Reason_REASON_NOT_SERVING,
+		musterv1.Reason_REASON_DROPPED, musterv1.Reason_REASON_FULL, musterv1.Reason_REASON_RESTORING:
+		return true
+	}
+	return false
+}
+
+// isOver: the world takes nobody because it ends or has ended.
+func (a *Agent) isOver(err error) bool {
+	switch client.RefusalOf(err).GetReason() {
+	case musterv1.Reason_REASON_WORLD_ENDED, musterv1.Reason_REASON_WORLD_STOPPING, musterv1.Reason_REASON_SYSTEM_STOPPING:
+		return true
+	}
+	return false
+}
+
+// host is a membership from its join to its end. No program of it is left afterwards.
+func (a *Agent) host(ctx context.Context, kill <-chan struct{}, r *ranks, m *client.Member) error {
+	defer r.close()
+	orphan := time.NewTicker(time.Second)
+	defer orphan.Stop()
+	orphaned := false
+	for {
+		select {
+		case <-m.Done():
+			return a.ended(r, m.Err())
+		case <-ctx.Done():
+			return a.leave(kill, r, m)
+		case <-orphan.C:
+			silent := time.Since(m.Lease())
+			if a.cfg.OrphanTimeout == 0 || silent < a.cfg.OrphanTimeout {
+				orphaned = false
+			} else if !orphaned {
+				orphaned = true
+				r.log.Error("no leader was reached for too long: ending all programs (orphan policy stop)", "since_lease", silent)
+				for _, one := range r.all() {
+					one.stop(a.cfg.StopTimeout)
+				}
+			}
+		}
+	}
+}
+
+// ended says what the end of a membership means.
+func (a *Agent) ended(r *ranks, err error) error {
+	var ended *client.Ended
+	var stopped *client.Stopped
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &stopped), a.isOver(err):
+		r.log.Info("the world was stopped while this host could not be heard", "why", err)
+		return nil
+	case !errors.As(err, &ended):
+		return fmt.Errorf("world %s: %w", r.world, err)
+	}
+	switch {
+	case ended.Kind == musterv1.Verdict_KIND_SUPERSEDED:
+		return fmt.Errorf("world %s: another agent has taken host rank %d: this one has ended what it ran", r.world, ended.Proc.GetRank())
+	case ended.Kind == musterv1.Verdict_KIND_UNKNOWN:
+		return fmt.Errorf("world %s: the cluster does not know this host any more: it has ended what it ran", r.world)
+	case ended.Status == musterv1.Status_STATUS_FAILED:
+		return fmt.Errorf("world %s: %w; `muster explain %s` says why", r.world, ErrFailed, r.world)
+	}
+	r.log.Info("the world has ended", "status", ended.Status)
+	return nil
+}
+
+// leave ends what runs, in order, and then the membership.
+func (a *Agent) leave(kill <-chan struct{}, r *ranks, m *client.Member) error {
+	r.log.Info("ending: programs are asked to end", "timeout", a.cfg.StopTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.StopTimeout+time.Second)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		r.stopAll(ctx, a.cfg.StopTimeout)
+	}()
+	select {
+	case <-stopped:
+	case <-kill:
+		cancel()
+		<-stopped
+	}
+	goodbye, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := m.Leave(goodbye); err != nil {
+		r.log.Warn("left without the cluster's knowing: it will take this host for dead when its lease ends", "error", err)
+	}
+	return nil
+}
