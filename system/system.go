@@ -114,6 +114,21 @@ func (s *System) Stop(ctx context.Context, q *musterv1.StopRequest) (*musterv1.O
 	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Stop{Stop: q}})
 }
 
+// Restart has hosts run ranks again.
+func (s *System) Restart(ctx context.Context, q *musterv1.RestartRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Restart{Restart: q}})
+}
+
+// DeleteWorld forgets an ended world.
+func (s *System) DeleteWorld(ctx context.Context, q *musterv1.DeleteWorldRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_DeleteWorld{DeleteWorld: q}})
+}
+
+// Start makes a stopped system run again.
+func (s *System) Start(ctx context.Context, q *musterv1.StartRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Start{Start: q}})
+}
+
 // RegisterNode puts a node's registration into the state.
 func (s *System) RegisterNode(ctx context.Context, n *musterv1.NodeRecord) (*musterv1.Outcome, error) {
 	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_NodeStart{NodeStart: &musterv1.NodeStart{Node: n}}})

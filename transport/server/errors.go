@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
@@ -45,8 +46,11 @@ func answer[T any](s *Server, out *musterv1.Outcome, err error, get func(*muster
 }
 
 func invalid(field, format string, args ...any) error {
-	err := rpcstatus.New(musterv1.Reason_REASON_INVALID, field+": "+format, args...)
-	r := rpcstatus.Refusal(err)
-	r.Field = field
-	return rpcstatus.Error(r)
+	return rpcstatus.Error(&musterv1.Refusal{
+		Reason: musterv1.Reason_REASON_INVALID, Field: field, Message: field + ": " + fmt.Sprintf(format, args...),
+	})
+}
+
+func notFound(field, format string, args ...any) error {
+	return rpcstatus.Error(&musterv1.Refusal{Reason: musterv1.Reason_REASON_NOT_FOUND, Field: field, Message: fmt.Sprintf(format, args...)})
 }

@@ -80,14 +80,11 @@ func checkUpsert(q *musterv1.UpsertWorldRequest) error {
 	spec := q.GetSpec()
 	for _, err := range []error{
 		checkSize(q), checkMeta(q.GetMeta()), checkWorld("spec.world", spec.GetWorld()), checkShape(spec), checkLabels("labels", q.GetLabels()),
-		checkTimeouts(spec.GetTimeouts()),
+		checkTimeouts(spec.GetTimeouts()), checkExec(spec),
 	} {
 		if err != nil {
 			return err
 		}
-	}
-	if spec.GetExec() != nil {
-		return invalid("spec.exec", "programs started by hosts are not supported by this version: leave it out, and let the procs join by themselves")
 	}
 	if _, known := musterv1.FailurePolicy_name[int32(spec.GetOnFailure())]; !known {
 		return invalid("spec.on_failure", "%d: no such policy", spec.GetOnFailure())
@@ -187,45 +184,6 @@ func checkProc(field string, p *musterv1.ProcRef) error {
 	}
 	if p.GetRank() >= id.MaxProcs {
 		return invalid(field+".rank", "%d: must be below %d", p.GetRank(), id.MaxProcs)
-	}
-	return nil
-}
-
-func checkJoin(q *musterv1.JoinRequest) error {
-	if q.GetRole() == musterv1.Role_ROLE_UNSPECIFIED {
-		q.Role = musterv1.Role_ROLE_WORKER
-	}
-	if _, known := musterv1.Role_name[int32(q.GetRole())]; !known {
-		return invalid("role", "%d: no such role", q.GetRole())
-	}
-	if _, known := musterv1.Mode_name[int32(q.GetMode())]; !known {
-		return invalid("mode", "%d: no such mode", q.GetMode())
-	}
-	if len(q.GetNonce()) != idLength {
-		return invalid("nonce", "%d bytes: draw %d random ones for each join", len(q.GetNonce()), idLength)
-	}
-	if q.GetKey() == "" {
-		return invalid("key", "is empty: say who may hold the rank, for example the machine's name")
-	}
-	if q.GetAddress() != "" {
-		if err := id.ValidateAddress(q.GetAddress()); err != nil {
-			return invalid("address", "%v", err)
-		}
-	}
-	for _, err := range []error{
-		checkSize(q), checkWorld("world", q.GetWorld()), checkRank(q.GetRank()),
-		checkText("key", q.GetKey(), maxKey), checkText("machine", q.GetMachine(), maxMachine), checkLabels("labels", q.GetLabels()),
-	} {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkRank(rank uint32) error {
-	if rank >= id.MaxProcs {
-		return invalid("rank", "%d: must be below %d", rank, id.MaxProcs)
 	}
 	return nil
 }

@@ -56,6 +56,58 @@ func (v *systemService) WorldSupervision(ctx context.Context, q *musterv1.WorldS
 	return resp, err
 }
 
+func (v *systemService) Restart(ctx context.Context, q *musterv1.RestartRequest) (*musterv1.RestartResponse, error) {
+	if err := checkRestart(q); err != nil {
+		return nil, err
+	}
+	out, err := v.s.cfg.System.Restart(ctx, q)
+	return answer(v.s, out, err, (*musterv1.Outcome).GetRestart)
+}
+
+func (v *systemService) DeleteWorld(ctx context.Context, q *musterv1.DeleteWorldRequest) (*musterv1.DeleteWorldResponse, error) {
+	if err := checkDelete(q); err != nil {
+		return nil, err
+	}
+	out, err := v.s.cfg.System.DeleteWorld(ctx, q)
+	return answer(v.s, out, err, (*musterv1.Outcome).GetDeleteWorld)
+}
+
+func (v *systemService) Start(ctx context.Context, q *musterv1.StartRequest) (*musterv1.StartResponse, error) {
+	if err := checkStart(q); err != nil {
+		return nil, err
+	}
+	out, err := v.s.cfg.System.Start(ctx, q)
+	return answer(v.s, out, err, (*musterv1.Outcome).GetStart)
+}
+
+func (v *systemService) ViewStop(ctx context.Context, q *musterv1.ViewStopRequest) (*musterv1.ViewStopResponse, error) {
+	if err := checkViewStop(q); err != nil {
+		return nil, err
+	}
+	var page *musterv1.ViewStopResponse
+	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page = st.ViewStop(q) }); err != nil {
+		return nil, err
+	}
+	if page == nil {
+		return nil, notFound("operation", "there is no stop operation %d: it goes with the worlds that it stopped", q.GetOperation())
+	}
+	return page, nil
+}
+
+func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest) (*musterv1.ExplainResponse, error) {
+	if err := checkExplain(q); err != nil {
+		return nil, err
+	}
+	var resp *musterv1.ExplainResponse
+	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Explain(q) }); err != nil {
+		return nil, err
+	}
+	if resp == nil {
+		return nil, notFound("world", "there is no world %s: list those there are, with ended ones", q.GetWorld())
+	}
+	return resp, nil
+}
+
 // memberService is MemberService on a node.
 type memberService struct {
 	musterv1grpc.UnimplementedMemberServiceServer

@@ -35,7 +35,7 @@ func malformedCalls() []badCall {
 		}), "labels", `"a" is given twice`),
 		malformed("a negative timeout", upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.Timeouts = &musterv1.Timeouts{LeaseNs: -1} }), "spec.timeouts.lease_ns", "negative"),
 		malformed("an unknown policy", upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.OnFailure = 9 }), "spec.on_failure", "9"),
-		malformed("a program", upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.Exec = &musterv1.Exec{Program: "p"} }), "spec.exec", "not supported"),
+		malformed("no program", upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.Exec = &musterv1.Exec{} }), "spec.exec.program", "is empty"),
 		malformed("over 128 KiB", upsertCall(func(q *musterv1.UpsertWorldRequest) {
 			q.Spec.Exec = &musterv1.Exec{Program: strings.Repeat("p", 128<<10)}
 		}), "request", "at most 131072"),
@@ -69,6 +69,11 @@ func malformedCalls() []badCall {
 		malformed("leave with rank 2^24", leaveCall(&musterv1.ProcRef{World: "old", Rank: 1 << 24}), "proc.rank", "below 16777216"),
 		malformed("leave as nobody", leaveCall(nil), "proc.world", "1 to 63 runes"),
 
+		malformed("a worker that wants any rank", joinCall(func(q *musterv1.JoinRequest) { q.AssignRank = true }), "assign_rank", "for hosts"),
+		malformed("a host with an order of a rank", joinCall(func(q *musterv1.JoinRequest) {
+			q.Role, q.HeldOrder = musterv1.Role_ROLE_HOST, 1
+		}), "held_order", "a host runs"),
+
 		malformed("restore without meta", restoreCall(&musterv1.RestoreStateRequest{Data: []byte("MUSTER01")}), "meta.id", "16"),
 		malformed("rejoin of a node with a name of 1 MiB", rejoinCall(strings.Repeat("n", 1<<20)), "node", "at most 256"),
 		malformed("register as somebody else", registerCall("n2", "n3-00000000"), "node.server_id", "n2"),
@@ -81,6 +86,7 @@ func malformedCalls() []badCall {
 			malformed("join "+name, joinCall(func(q *musterv1.JoinRequest) { q.World = name }), "world", says),
 			malformed("leave "+name, leaveCall(&musterv1.ProcRef{World: name}), "proc.world", says),
 			malformed("supervision of "+name, supervisionCall(name), "world", says),
+			malformed("explain "+name, explainCall(name), "world", says),
 		)
 	}
 	return calls
@@ -128,8 +134,8 @@ func refusedCalls(reused *musterv1.RequestMeta) []badCall {
 			codes.OutOfRange, musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "rank", "ranks 0 to 1"},
 		{"a rank that is held", joinCall(func(q *musterv1.JoinRequest) { q.World, q.Rank, q.Issued = "waiting", 5, 1<<62 }),
 			codes.AlreadyExists, musterv1.Reason_REASON_ALREADY_EXISTS, "", `on machine "machine"`},
-		{"a host", joinCall(func(q *musterv1.JoinRequest) { q.Role = musterv1.Role_ROLE_HOST }),
-			codes.Unimplemented, musterv1.Reason_REASON_UNSUPPORTED, "role", "not supported"},
+		{"explain a world that there is not", explainCall("nowhere"), codes.NotFound, musterv1.Reason_REASON_NOT_FOUND, "world", "no world nowhere"},
+		{"a stop that there is not", viewStopCall(1), codes.NotFound, musterv1.Reason_REASON_NOT_FOUND, "operation", "no stop operation 1"},
 		{"a node that there is not", rejoinCall("n9"), codes.NotFound, musterv1.Reason_REASON_NOT_FOUND, "", `"n9"`},
 		{"a node that needs no rejoin", rejoinCall("n2"), codes.FailedPrecondition, musterv1.Reason_REASON_CONTRADICTS, "", "nothing to"},
 	}

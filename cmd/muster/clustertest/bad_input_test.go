@@ -103,6 +103,20 @@ func supervisionCall(world string) func(context.Context, grpc.ClientConnInterfac
 	}
 }
 
+func explainCall(world string) func(context.Context, grpc.ClientConnInterface) error {
+	return func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		_, err := musterv1grpc.NewSystemServiceClient(conn).Explain(ctx, &musterv1.ExplainRequest{World: world})
+		return err
+	}
+}
+
+func viewStopCall(operation uint64) func(context.Context, grpc.ClientConnInterface) error {
+	return func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		_, err := musterv1grpc.NewSystemServiceClient(conn).ViewStop(ctx, &musterv1.ViewStopRequest{Operation: operation})
+		return err
+	}
+}
+
 func rejoinCall(node string) func(context.Context, grpc.ClientConnInterface) error {
 	return func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		_, err := musterv1grpc.NewClusterServiceClient(conn).RejoinNode(ctx, &musterv1.RejoinNodeRequest{Node: node})
