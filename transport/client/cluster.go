@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 
 	"google.golang.org/grpc"
@@ -37,6 +38,41 @@ func (c *Cluster) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv
 			sent := proto.CloneOf(req)
 			sent.Meta = r.meta()
 			return musterv1grpc.NewSystemServiceClient(conn).Stop(ctx, sent)
+		})
+}
+
+// Restart has hosts run ranks again, under new incarnations. The answer means that they have been ordered to.
+func (c *Cluster) Restart(ctx context.Context, req *musterv1.RestartRequest) (*musterv1.RestartResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "restart"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.RestartResponse, error) {
+			sent := proto.CloneOf(req)
+			sent.Meta = r.meta()
+			return musterv1grpc.NewSystemServiceClient(conn).Restart(ctx, sent)
+		})
+}
+
+// DeleteWorld forgets an ended world, every generation of it, before its retention is over.
+func (c *Cluster) DeleteWorld(ctx context.Context, req *musterv1.DeleteWorldRequest) (*musterv1.DeleteWorldResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "delete world"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.DeleteWorldResponse, error) {
+			sent := proto.CloneOf(req)
+			sent.Meta = r.meta()
+			return musterv1grpc.NewSystemServiceClient(conn).DeleteWorld(ctx, sent)
+		})
+}
+
+// Start makes a stopped system run again. The execution id is drawn here, once for all attempts, unless the caller gives one.
+func (c *Cluster) Start(ctx context.Context, req *musterv1.StartRequest) (*musterv1.StartResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	execution := req.GetExecutionId()
+	if execution == "" {
+		execution = hex.EncodeToString(newID()[:8])
+	}
+	return do(ctx, c.client, verb{op: "start"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.StartResponse, error) {
+			return musterv1grpc.NewSystemServiceClient(conn).Start(ctx, &musterv1.StartRequest{Meta: r.meta(), ExecutionId: execution})
 		})
 }
 
@@ -94,6 +130,40 @@ func (c *Cluster) WorldSupervision(ctx context.Context, req *musterv1.WorldSuper
 	return do(ctx, c.client, verb{op: "world supervision", read: true}, nil,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.WorldSupervisionResponse, error) {
 			return musterv1grpc.NewSystemServiceClient(conn).WorldSupervision(ctx, req)
+		})
+}
+
+// Explain tells why a world, or one member of it, is what it is, and what happens next.
+func (c *Cluster) Explain(ctx context.Context, req *musterv1.ExplainRequest) (*musterv1.ExplainResponse, error) {
+	return do(ctx, c.client, verb{op: "explain", read: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.ExplainResponse, error) {
+			return musterv1grpc.NewSystemServiceClient(conn).Explain(ctx, req)
+		})
+}
+
+// ViewStop reads a stop operation with all its targets. Whether it is done is the first page's; what is on later pages may be newer.
+func (c *Cluster) ViewStop(ctx context.Context, operation uint64) (*musterv1.ViewStopResponse, error) {
+	var all *musterv1.ViewStopResponse
+	for {
+		page, err := c.viewStopPage(ctx, operation, uint32(len(all.GetTargets())))
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = page
+		} else {
+			all.Targets = append(all.Targets, page.GetTargets()...)
+		}
+		if len(page.GetTargets()) == 0 || len(all.GetTargets()) >= int(page.GetTotal()) {
+			return all, nil
+		}
+	}
+}
+
+func (c *Cluster) viewStopPage(ctx context.Context, operation uint64, skip uint32) (*musterv1.ViewStopResponse, error) {
+	return do(ctx, c.client, verb{op: "view stop", read: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.ViewStopResponse, error) {
+			return musterv1grpc.NewSystemServiceClient(conn).ViewStop(ctx, &musterv1.ViewStopRequest{Operation: operation, Skip: skip})
 		})
 }
 

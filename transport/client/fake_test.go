@@ -31,6 +31,7 @@ type fakeNode struct {
 	musterv1grpc.UnimplementedSystemServiceServer
 	musterv1grpc.UnimplementedMemberServiceServer
 	musterv1grpc.UnimplementedClusterServiceServer
+	fakeVerbs
 
 	address  string
 	listener *bufconn.Listener
