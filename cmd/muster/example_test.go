@@ -109,12 +109,17 @@ func TestPrinter_Goldens(t *testing.T) {
 	view := exampleView()
 	train := view.GetWorlds()[1]
 	for name, print := range map[string]func(printer) error{
-		"world_list":  func(p printer) error { return worldTable(p, view) },
-		"world_get":   func(p printer) error { return worldDetails(p, view, train) },
-		"ps":          func(p printer) error { return procTable(p, train, true) },
-		"view":        func(p printer) error { return viewTables(p, view) },
-		"status":      func(p printer) error { return statusTables(p, exampleStatus()) },
-		"status_none": func(p printer) error { return statusTables(p, &musterv1.StatusResponse{}) },
+		"world_list": func(p printer) error { return worldTable(p, view) },
+		"world_get":  func(p printer) error { return worldDetails(p, view, train) },
+		"ps":         func(p printer) error { return procTable(p, train, true) },
+		"view":       func(p printer) error { return viewTables(p, view) },
+		"ps_program": func(p printer) error { return procTable(p, exampleProgram(), true) },
+		"world_get_program": func(p printer) error {
+			return worldDetails(p, view, exampleProgram())
+		},
+		"stop_outcome": func(p printer) error { return outcomeTable(p, exampleStop()) },
+		"status":       func(p printer) error { return statusTables(p, exampleStatus()) },
+		"status_none":  func(p printer) error { return statusTables(p, &musterv1.StatusResponse{}) },
 		"view.json": func(p printer) error {
 			p.json = true
 			return p.message(view, func() error { panic("a table was asked for") })

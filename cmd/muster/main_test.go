@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,10 @@ type fake struct {
 	viewed   *musterv1.ViewRequest
 	restored []byte
 	adopted  bool
+
+	restarted *musterv1.RestartRequest
+	// Not 0: who waits for a world sees that it has ended so.
+	ended musterv1.Status
 }
 
 func (f *fake) UpsertWorld(_ context.Context, req *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
@@ -41,6 +46,9 @@ func (f *fake) UpsertWorld(_ context.Context, req *musterv1.UpsertWorldRequest) 
 
 func (f *fake) View(_ context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
 	f.viewed = req
+	if f.ended != 0 && req.GetOmitProcs() {
+		return endedView(f.ended), nil
+	}
 	view := exampleView()
 	if len(req.GetWorlds()) == 1 && req.GetWorlds()[0] != "train" {
 		view.Worlds = nil
@@ -62,6 +70,30 @@ func (f *fake) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv1.S
 		answer.Worlds = append(answer.Worlds, result)
 	}
 	return answer, nil
+}
+
+func (f *fake) Restart(_ context.Context, req *musterv1.RestartRequest) (*musterv1.RestartResponse, error) {
+	f.restarted = req
+	return &musterv1.RestartResponse{Ranks: uint32(len(req.GetRanks()))}, nil
+}
+
+func (f *fake) DeleteWorld(context.Context, *musterv1.DeleteWorldRequest) (*musterv1.DeleteWorldResponse, error) {
+	return &musterv1.DeleteWorldResponse{Generations: 2}, nil
+}
+
+func (f *fake) Start(_ context.Context, req *musterv1.StartRequest) (*musterv1.StartResponse, error) {
+	return &musterv1.StartResponse{ExecutionId: req.GetExecutionId()}, nil
+}
+
+func (f *fake) ViewStop(_ context.Context, req *musterv1.ViewStopRequest) (*musterv1.ViewStopResponse, error) {
+	return exampleStop(), nil
+}
+
+func (f *fake) Explain(_ context.Context, req *musterv1.ExplainRequest) (*musterv1.ExplainResponse, error) {
+	if req.GetWorld() != "train" {
+		return nil, rpcstatus.New(musterv1.Reason_REASON_NOT_FOUND, "there is no world %s", req.GetWorld())
+	}
+	return exampleFailure(), nil
 }
 
 func (f *fake) Status(context.Context, *musterv1.StatusRequest) (*musterv1.StatusResponse, error) {
@@ -127,32 +159,66 @@ func TestExitCode(t *testing.T) {
 // What is wrong with the command line is told without asking anybody, and names what is wrong.
 func TestRun_Usage(t *testing.T) {
 	for line, told := range map[string]string{
-		"frobnicate":                                       "unknown command \"frobnicate\"",
-		"world frobnicate":                                 "unknown command \"frobnicate\"",
-		"status --frobnicate":                              "unknown flag: --frobnicate",
-		"status extra":                                     "unknown command \"extra\"",
-		"status -o yaml":                                   "--output \"yaml\": give table or json",
-		"status --timeout 0s":                              "--timeout 0s",
-		"status --servers localhost":                       "--servers \"localhost\": give host:port",
-		"status --servers ,":                               "--servers is empty",
-		"world get":                                        "give one world (got 0 arguments)",
-		"world get 9lives":                                 "9lives",
-		"world create a":                                   "give exactly one of --procs, --shape and --open",
-		"world create a --procs 2 --open":                  "give exactly one of",
-		"world create a --procs 0":                         "--procs must be at least 1",
-		"world create a --shape 2,x":                       "--shape \"2,x\"",
-		"world create a --shape 2,0":                       "--shape \"2,0\"",
-		"world create a --procs 2 --procs-per-host 0":      "--procs-per-host must be at least 1",
-		"world create a --procs 2 --label x":               "--label \"x\": give key=value",
-		"world create a --procs 2 --label x=1 --label x=2": "the key \"x\" is given twice",
-		"world create a --procs 2 --lease soon":            "give a duration above 0, such as 3s",
-		"world create a --procs 2 --lease never":           "give a duration above 0, such as 3s",
-		"world create a --procs 2 --on-failure cry":        "give stop or keep",
-		"world stop":                                       "give at least one world",
-		"world stop ok in/valid":                           "in/valid",
-		"ps a/b":                                           "a/b",
-		"ps a/16777216":                                    "16777216",
-		"state save":                                       "give one file, or -",
+		"frobnicate":                                        "unknown command \"frobnicate\"",
+		"world frobnicate":                                  "unknown command \"frobnicate\"",
+		"status --frobnicate":                               "unknown flag: --frobnicate",
+		"status extra":                                      "unknown command \"extra\"",
+		"status -o yaml":                                    "--output \"yaml\": give table or json",
+		"status --timeout 0s":                               "--timeout 0s",
+		"status --servers localhost":                        "--servers \"localhost\": give host:port",
+		"status --servers ,":                                "--servers is empty",
+		"world get":                                         "give one world (got 0 arguments)",
+		"world get 9lives":                                  "9lives",
+		"world create a":                                    "give exactly one of --procs, --shape and --open",
+		"world create a --procs 2 --open":                   "give exactly one of",
+		"world create a --procs 0":                          "--procs must be at least 1",
+		"world create a --shape 2,x":                        "--shape \"2,x\"",
+		"world create a --shape 2,0":                        "--shape \"2,0\"",
+		"world create a --procs 2 --procs-per-host 0":       "--procs-per-host must be at least 1",
+		"world create a --procs 2 --label x":                "--label \"x\": give key=value",
+		"world create a --procs 2 --label x=1 --label x=2":  "the key \"x\" is given twice",
+		"world create a --procs 2 --lease soon":             "give a duration above 0, such as 3s",
+		"world create a --procs 2 --lease never":            "give a duration above 0, such as 3s",
+		"world create a --procs 2 --on-failure cry":         "give stop or keep",
+		"world create a b --procs 2":                        "a program goes behind --",
+		"world create a --procs 2 --":                       "give a program behind --",
+		"world create a --procs 2 --env A=1":                "--env is for a program that hosts start: give it behind --",
+		"world create a --procs 2 --cwd /x":                 "--cwd is for a program",
+		"world create a --procs 2 --ready join":             "--ready is for a program",
+		"world create a --procs 2 --devices 1":              "--devices is for a program",
+		"world create a --procs 2 --master-port 1":          "--master-port is for a program",
+		"world create a --procs 2 --master-port 65536 -- p": "\"65536\" for \"--master-port\"",
+		"world create a --procs 2 --env A -- p":             "--env \"A\": give NAME=value",
+		"world create a --procs 2 --env 1A=1 -- p":          "--env: the name \"1A\"",
+		"world create a --procs 2 --env A=1 --env A=1 -- p": "--env: A is given twice",
+		"world create a --procs 2 --cwd x -- p":             "--cwd \"x\"",
+		"world create a --procs 2 --ready soon -- p":        "--ready \"soon\": give start or join",
+		"world create a --open -- p":                        "a program needs --procs or --shape",
+		"world create -- p":                                 "give one world",
+		"world wait a":                                      "--for \"\": give live, completed or ended",
+		"world wait a --for ever":                           "--for \"ever\"",
+		"world wait a/b --for live":                         "a/b",
+		"world delete":                                      "give one world",
+		"world delete in/valid":                             "in/valid",
+		"world restart":                                     "give one world",
+		"world restart a --ranks 1 --all":                   "--ranks and --all exclude each other",
+		"world restart a --ranks 1,x":                       "--ranks \"1,x\"",
+		"world restart a --ranks 7-5":                       "--ranks \"7-5\"",
+		"world restart a --ranks 16777216":                  "at most 16777215",
+		"world restart a --ranks 0-10000":                   "more than 10000 ranks",
+		"world stop a --proc-timeout -1s":                   "--proc-timeout -1s",
+		"stop":                                              "'muster world stop WORLD'",
+		"stop train":                                        "'muster world stop WORLD'",
+		"stop --all train":                                  "'muster world stop WORLD'",
+		"start train":                                       "unknown command \"train\"",
+		"explain":                                           "give one world, world/rank or host:world/rank",
+		"explain host:a":                                    "give the host's rank, such as host:a/0",
+		"explain a/x":                                       "a/x",
+		"world stop":                                        "give at least one world",
+		"world stop ok in/valid":                            "in/valid",
+		"ps a/b":                                            "a/b",
+		"ps a/16777216":                                     "16777216",
+		"state save":                                        "give one file, or -",
 	} {
 		t.Run(line, func(t *testing.T) {
 			code, out, errs := muster(t, strings.Fields(line)...)
@@ -251,13 +317,17 @@ func TestRun_Verbs(t *testing.T) {
 
 // Every example of every help text is a command line that this binary understands.
 func TestExamples_AreUnderstood(t *testing.T) {
-	f := &fake{}
+	f := &fake{ended: musterv1.Status_STATUS_COMPLETED}
 	address := f.serve(t)
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("muster.state", []byte("MUSTER01"), 0o600))
 	for _, example := range examples(newRoot(&cli{})) {
-		args := append(splitQuoted(example)[1:], "--servers", address)
-		code, _, errs := muster(t, args...)
+		args := splitQuoted(example)[1:]
+		end := slices.Index(args, "--") // behind it is a program's own
+		if end < 0 {
+			end = len(args)
+		}
+		code, _, errs := muster(t, slices.Insert(args, end, "--servers", address)...)
 		require.Equal(t, exitDone, code, "%s: %s", example, errs)
 	}
 }

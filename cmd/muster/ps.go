@@ -70,7 +70,7 @@ func procTable(p printer, world *musterv1.WorldView, all bool) error {
 		rows = append(rows, append([]string{rankText(proc.GetProc())}, procColumns(proc)...))
 	}
 	if all {
-		for _, ranks := range missing(world) {
+		for _, ranks := range unlisted(world) {
 			rows = append(rows, []string{ranks, "Missing", "", "", "", "", "has not joined"})
 		}
 	}
@@ -80,8 +80,12 @@ func procTable(p printer, world *musterv1.WorldView, all bool) error {
 const procHeader = "HEALTH INCARNATION ADDRESS MACHINE REPORT CAUSE"
 
 func procColumns(proc *musterv1.ProcView) []string {
+	report := ageText(proc.GetReportAgeNs())
+	if proc.GetHealth() == musterv1.Health_HEALTH_UNSPECIFIED {
+		report = "" // nobody has reported it yet
+	}
 	return []string{
 		healthText(proc), strconv.FormatUint(proc.GetProc().GetIncarnation(), 10), proc.GetAddress(), proc.GetMachine(),
-		ageText(proc.GetReportAgeNs()), causeText(proc),
+		report, causeText(proc),
 	}
 }

@@ -27,8 +27,8 @@ type cli struct {
 // commands are the verbs.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
-		newDev(c), newServer(c), newWorld(c), newPs(c), newView(c), newStatus(c), newState(c), newClusterCommand(c),
-		newHost(c), newLogs(c), newShim(c), newVersion(c),
+		newDev(c), newServer(c), newHost(c), newWorld(c), newPs(c), newView(c), newExplain(c), newLogs(c), newStart(c), newStop(c),
+		newStatus(c), newState(c), newClusterCommand(c), newShim(c), newVersion(c),
 	}
 }
 
@@ -97,6 +97,28 @@ func (c *cli) serverList() ([]string, error) {
 
 // cluster calls do with the cluster that the flags name and a context that ends with --timeout.
 func (c *cli) cluster(cmd *cobra.Command, do func(context.Context, *client.Cluster) error) error {
+	return c.connect(func(cluster *client.Cluster) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+		defer cancel()
+		return do(ctx, cluster)
+	})
+}
+
+// patiently is cluster for verbs that wait for something: ctx ends with --timeout only where the user gave one. soon ends with it
+// in any case, for what should be answered at once: so that nobody waits for ever for a cluster that is not there.
+func (c *cli) patiently(cmd *cobra.Command, do func(ctx, soon context.Context, cluster *client.Cluster) error) error {
+	return c.connect(func(cluster *client.Cluster) error {
+		soon, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+		defer cancel()
+		if cmd.Flags().Changed("timeout") {
+			return do(soon, soon, cluster)
+		}
+		return do(cmd.Context(), soon, cluster)
+	})
+}
+
+// connect calls do with the cluster that the flags name.
+func (c *cli) connect(do func(*client.Cluster) error) error {
 	servers, err := c.serverList()
 	if err != nil {
 		return err
@@ -106,9 +128,7 @@ func (c *cli) cluster(cmd *cobra.Command, do func(context.Context, *client.Clust
 		return err
 	}
 	defer muster.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
-	defer cancel()
-	return do(ctx, muster.Cluster())
+	return do(muster.Cluster())
 }
 
 // printer prints where cmd prints, in the form that --output asks for.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -111,11 +112,10 @@ func labelsText(labels []*musterv1.Label) string {
 
 // rankText is how a table of one world names a member.
 func rankText(proc *musterv1.ProcRef) string {
-	rank := strconv.FormatUint(uint64(proc.GetRank()), 10)
 	if proc.GetRole() == musterv1.Role_ROLE_HOST {
-		return "host:" + rank
+		return procText(proc)
 	}
-	return rank
+	return strconv.FormatUint(uint64(proc.GetRank()), 10)
 }
 
 // procText is a member's whole name.
@@ -127,13 +127,33 @@ func procText(proc *musterv1.ProcRef) string {
 	return text
 }
 
-// healthText is a member's health; Alive with failed actors is not healthy, and says so.
+// healthText is a member's health; Alive with failed actors is not healthy, and says so. A rank that a host has been given and
+// that has no health yet shows how far it is: Assigned, Accepted, Started.
 func healthText(proc *musterv1.ProcView) string {
 	health := word(proc.GetHealth(), "HEALTH_")
+	switch proc.GetHealth() {
+	case musterv1.Health_HEALTH_UNSPECIFIED:
+		health = word(proc.GetAssignment().GetState(), "STATE_")
+	case musterv1.Health_HEALTH_FAILED, musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
+		if code := codeText(proc.GetAssignment().GetExit()); code != "" {
+			health += " (" + code + ")"
+		}
+	}
 	if n := proc.GetFailedActorCount(); n > 0 {
 		health += fmt.Sprintf(" (%d actors failed)", n)
 	}
 	return health
+}
+
+// codeText is how a program ended in a word: its signal, or its exit code unless that is 0.
+func codeText(exit *musterv1.Exit) string {
+	switch {
+	case exit.GetSignal() != 0:
+		return fsm.SignalName(exit.GetSignal())
+	case exit.GetCode() != 0:
+		return strconv.FormatUint(uint64(exit.GetCode()), 10)
+	}
+	return ""
 }
 
 // causeText is why a member is not healthy.
@@ -145,28 +165,86 @@ func causeText(proc *musterv1.ProcView) string {
 	return fmt.Sprintf("%s[%d]: %s", first.GetActor(), first.GetPid(), first.GetCause())
 }
 
-// missing are the wanted workers that have not joined, as runs: "3", "5-7".
+// causeSentence is what began a world's trouble. Of a program's end it leaves out the last lines, which lastLines has.
+func causeSentence(cause *musterv1.Cause) string {
+	who := fmt.Sprintf("rank %d", cause.GetRank())
+	if cause.GetMachine() != "" {
+		who += " on " + oneLine(cause.GetMachine())
+	}
+	exit := cause.GetExit()
+	switch {
+	case exit.GetFailure() != "" || exit == nil:
+		return oneLine(cause.GetText())
+	case exit.GetSignal() != 0:
+		return who + " was ended by " + codeText(exit)
+	}
+	return fmt.Sprintf("%s exited with code %d", who, exit.GetCode())
+}
+
+// lastLines is what a program wrote last, indented, each line with its end; empty if it wrote nothing.
+func lastLines(exit *musterv1.Exit) string {
+	var text strings.Builder
+	for line := range strings.Lines(exit.GetLastLines()) {
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			text.WriteString("  |\n")
+			continue
+		}
+		text.WriteString("  | " + oneLine(line) + "\n")
+	}
+	return text.String()
+}
+
+// isEnded says whether a world has ended. Its members are kept no longer.
+func isEnded(world *musterv1.WorldView) bool {
+	switch world.GetCondition().GetStatus() {
+	case musterv1.Status_STATUS_COMPLETED, musterv1.Status_STATUS_FAILED, musterv1.Status_STATUS_STOPPED:
+		return true
+	}
+	return false
+}
+
+// missing are the wanted workers that have not joined or started, as runs: "3", "5-7".
 func missing(world *musterv1.WorldView) []string {
-	var there []uint32
+	return without(world, func(proc *musterv1.ProcView) bool {
+		return proc.GetHealth() != musterv1.Health_HEALTH_UNSPECIFIED || proc.GetAssignment() == nil
+	})
+}
+
+// unlisted are the wanted workers that are not among the members.
+func unlisted(world *musterv1.WorldView) []string {
+	return without(world, func(*musterv1.ProcView) bool { return true })
+}
+
+// without are the wanted workers of a world that has not ended, but for those that are there, as runs.
+func without(world *musterv1.WorldView, there func(*musterv1.ProcView) bool) []string {
+	if isEnded(world) {
+		return nil
+	}
+	var ranks []uint32
 	for _, proc := range world.GetProcs() {
-		if proc.GetProc().GetRole() != musterv1.Role_ROLE_HOST {
-			there = append(there, proc.GetProc().GetRank())
+		if proc.GetProc().GetRole() != musterv1.Role_ROLE_HOST && there(proc) {
+			ranks = append(ranks, proc.GetProc().GetRank())
 		}
 	}
-	slices.Sort(there)
+	slices.Sort(ranks)
 	var runs []string
 	next := uint32(0)
-	for _, rank := range append(there, world.GetWanted()) {
+	for _, rank := range append(ranks, world.GetWanted()) {
 		if rank > world.GetWanted() {
 			break
 		}
-		switch {
-		case rank == next+1:
-			runs = append(runs, strconv.FormatUint(uint64(next), 10))
-		case rank > next:
-			runs = append(runs, fmt.Sprintf("%d-%d", next, rank-1))
+		if rank > next {
+			runs = append(runs, runText(next, rank))
 		}
 		next = rank + 1
 	}
 	return runs
+}
+
+// runText is the ranks of a run: "3", or "5-7" for 5 to 8, exclusive.
+func runText(from, to uint32) string {
+	if to == from+1 {
+		return strconv.FormatUint(uint64(from), 10)
+	}
+	return fmt.Sprintf("%d-%d", from, to-1)
 }

@@ -3,5 +3,6 @@ package main
 import "github.com/spf13/cobra"
 
 func newWorld(c *cli) *cobra.Command {
-	return group("world", "Create, list, show and stop worlds", newWorldCreate(c), newWorldList(c), newWorldGet(c), newWorldStop(c))
+	return group("world", "Create, list, show, wait for, restart, stop and delete worlds",
+		newWorldCreate(c), newWorldList(c), newWorldGet(c), newWorldWait(c), newWorldRestart(c), newWorldStop(c), newWorldDelete(c))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
@@ -12,25 +13,38 @@ import (
 
 type worldCreateFlags struct {
 	shape, onFailure                                      string
-	open, replaceEnded                                    bool
+	open, replace                                         bool
 	procs, procsPerHost                                   uint32
 	labels                                                []string
 	lease, report, start, eviction, delivery, procTimeout timeout
+	program                                               programFlags
 }
 
 func newWorldCreate(c *cli) *cobra.Command {
 	f := &worldCreateFlags{eviction: timeout{never: true}}
 	cmd := &cobra.Command{
-		Use:   "create WORLD (--procs N | --shape D,D,… | --open)",
+		Use:   "create WORLD (--procs N | --shape D,D,… | --open) [-- PROGRAM ARGS…]",
 		Short: "Create a world, or confirm that it is as asked",
 		Long: `Create a world, or confirm that it is as asked.
 
+With a program behind -- hosts start it once per rank: run 'muster host' on each machine, as many as there are procs divided by
+--procs-per-host. Nothing is started before all of them have joined. Without a program the procs join by themselves.
+
 Asking twice for the same changes nothing. Asking for something else is refused, and the answer names what differs.`,
-		Example: `  muster world create train --shape 2,3 --lease 3s --report-interval 500ms --label team=vision
+		Example: `  muster world create train --procs 32 --procs-per-host 8 --env LR=0.1 --cwd /srv/train -- python3 train.py --epochs 3
+  muster world create grid --shape 2,3 --lease 3s --report-interval 500ms --label team=vision
   muster world create crowd --open`,
-		Args: exactly("one world"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				args = args[:dash]
+			}
+			if len(args) > 1 {
+				return usagef("give one world (got %d arguments); a program goes behind --", len(args))
+			}
+			return exactly("one world")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req, err := f.request(cmd, args[0])
+			req, err := f.request(cmd, args[0], args[1:])
 			if err != nil {
 				return err
 			}
@@ -50,51 +64,47 @@ Asking twice for the same changes nothing. Asking for something else is refused,
 			})
 		},
 	}
-	flags := cmd.Flags()
+	f.define(cmd.Flags())
+	return cmd
+}
+
+func (f *worldCreateFlags) define(flags *pflag.FlagSet) {
 	flags.StringVar(&f.shape, "shape", "", "dimensions, such as 2,3; their product is the number of procs")
 	flags.Uint32Var(&f.procs, "procs", 0, "number of procs: a shape of one dimension")
 	flags.BoolVar(&f.open, "open", false, "whoever joins: no fixed number of procs")
 	flags.Uint32Var(&f.procsPerHost, "procs-per-host", 8, "ranks that a host is given; not used with --open")
 	flags.StringArrayVar(&f.labels, "label", nil, "label key=value; may be repeated")
-	flags.StringVar(&f.onFailure, "on-failure", "", "what a failed rank does to the others: stop or keep (default: keep)")
+	flags.StringVar(&f.onFailure, "on-failure", "", "what a failed rank does to the others: stop or keep (default: stop with a program, else keep)")
 	flags.Var(&f.lease, "lease", "how long a silence is forgiven (default: the cluster's setting, as for all durations below)")
 	flags.Var(&f.report, "report-interval", "how often a member reports")
 	flags.Var(&f.start, "start-timeout", "from the creation until the world must be Live")
 	flags.Var(&f.eviction, "eviction", "how long a world may be Unhealthy before it is stopped; or never")
 	flags.Var(&f.delivery, "delivery-timeout", "how long an order may stay undelivered")
 	flags.Var(&f.procTimeout, "proc-timeout", "what a proc is given to stop by itself")
-	flags.BoolVar(&f.replaceEnded, "replace-ended", false, "replace an ended world of that name by a new generation")
-	return cmd
+	flags.BoolVar(&f.replace, "replace", false, "replace an ended world of that name by a new generation")
+	f.program.define(flags)
 }
 
 // request checks what no cluster has to be asked for. Limits that are the cluster's are left to it.
-func (f *worldCreateFlags) request(cmd *cobra.Command, world string) (*musterv1.UpsertWorldRequest, error) {
+func (f *worldCreateFlags) request(cmd *cobra.Command, world string, command []string) (*musterv1.UpsertWorldRequest, error) {
 	if err := worlds([]string{world}); err != nil {
 		return nil, err
 	}
 	spec := &musterv1.WorldSpec{World: world, ProcsPerHost: f.procsPerHost}
-	shapes := 0
-	for _, flag := range []string{"shape", "procs", "open"} {
-		if cmd.Flags().Changed(flag) {
-			shapes++
-		}
+	if f.open {
+		spec.ProcsPerHost = 0
 	}
 	var err error
-	switch {
-	case shapes != 1:
-		return nil, usagef("give exactly one of --procs, --shape and --open")
-	case f.open:
-		spec.Shape, spec.ProcsPerHost = &musterv1.Shape{Open: true}, 0
-	case cmd.Flags().Changed("shape"):
-		if spec.Shape, err = parseShape(f.shape); err != nil {
-			return nil, err
-		}
-	case f.procs == 0:
-		return nil, usagef("--procs must be at least 1")
-	default:
-		spec.Shape = &musterv1.Shape{Dims: []uint32{f.procs}}
+	if spec.Shape, err = f.wanted(cmd.Flags()); err != nil {
+		return nil, err
 	}
-	if !f.open && f.procsPerHost == 0 {
+	if spec.Exec, err = f.program.exec(cmd, command); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.open && spec.Exec != nil:
+		return nil, usagef("--open is for procs that join by themselves: a program needs --procs or --shape")
+	case !f.open && f.procsPerHost == 0:
 		return nil, usagef("--procs-per-host must be at least 1 where the number of procs is fixed")
 	}
 	switch f.onFailure {
@@ -117,5 +127,26 @@ func (f *worldCreateFlags) request(cmd *cobra.Command, world string) (*musterv1.
 	if err != nil {
 		return nil, err
 	}
-	return &musterv1.UpsertWorldRequest{Spec: spec, Labels: labels, ReplaceEnded: f.replaceEnded}, nil
+	return &musterv1.UpsertWorldRequest{Spec: spec, Labels: labels, ReplaceEnded: f.replace}, nil
+}
+
+// wanted is the shape that is asked for.
+func (f *worldCreateFlags) wanted(flags *pflag.FlagSet) (*musterv1.Shape, error) {
+	shapes := 0
+	for _, flag := range []string{"shape", "procs", "open"} {
+		if flags.Changed(flag) {
+			shapes++
+		}
+	}
+	switch {
+	case shapes != 1:
+		return nil, usagef("give exactly one of --procs, --shape and --open")
+	case f.open:
+		return &musterv1.Shape{Open: true}, nil
+	case flags.Changed("shape"):
+		return parseShape(f.shape)
+	case f.procs == 0:
+		return nil, usagef("--procs must be at least 1")
+	}
+	return &musterv1.Shape{Dims: []uint32{f.procs}}, nil
 }

@@ -65,15 +65,23 @@ func worldDetails(p printer, view *musterv1.ViewResponse, world *musterv1.WorldV
 		perHost = strconv.FormatUint(uint64(spec.GetProcsPerHost()), 10)
 		onFailure = onFailureText(spec)
 	}
-	return p.pairs(
-		[2]string{"World", world.GetWorld()},
-		[2]string{"Generation", strconv.FormatUint(world.GetGeneration(), 10)},
-		[2]string{"Status", statusText(world)},
-		[2]string{"Since", since},
-		[2]string{"Reason", condition.GetReason()},
+	pairs := [][2]string{
+		{"World", world.GetWorld()},
+		{"Generation", strconv.FormatUint(world.GetGeneration(), 10)},
+		{"Status", statusText(world)},
+		{"Since", since},
+		{"Reason", condition.GetReason()},
+	}
+	if world.GetFirstCause() != nil {
+		pairs = append(pairs, [2]string{"First cause", causeSentence(world.GetFirstCause())})
+	}
+	pairs = append(pairs,
 		[2]string{"Shape", shapeText(spec)},
 		[2]string{"Procs per host", perHost},
 		[2]string{"On failure", onFailure},
+	)
+	pairs = append(pairs, programPairs(world)...)
+	pairs = append(pairs,
 		[2]string{"Joined", outOf(world.GetJoined(), world.GetWanted())},
 		[2]string{"Healthy", outOf(world.GetHealthy(), world.GetWanted())},
 		[2]string{"Missing", strings.Join(missing(world), ", ")},
@@ -85,4 +93,46 @@ func worldDetails(p printer, view *musterv1.ViewResponse, world *musterv1.WorldV
 		[2]string{"Delivery timeout", timeoutText(timeouts.GetDeliveryNs())},
 		[2]string{"Proc timeout", timeoutText(timeouts.GetProcTimeoutNs())},
 	)
+	if err := p.pairs(pairs...); err != nil {
+		return err
+	}
+	if lines := lastLines(world.GetFirstCause().GetExit()); lines != "" {
+		return p.line("\nThe last lines of rank %d:\n%s", world.GetFirstCause().GetRank(), strings.TrimSuffix(lines, "\n"))
+	}
+	return nil
+}
+
+// programPairs tell of the program that hosts start, if there is one.
+func programPairs(world *musterv1.WorldView) [][2]string {
+	exec := world.GetSpec().GetExec()
+	if exec == nil {
+		return nil
+	}
+	ready := "when started"
+	if exec.GetReadyJoin() {
+		ready = "when joined"
+	}
+	master := ""
+	if world.GetMasterAddress() != "" {
+		master = fmt.Sprintf("%s, port %d", world.GetMasterAddress(), world.GetMasterPort())
+	}
+	return [][2]string{
+		{"Program", commandText(exec)},
+		{"Variables", labelsText(exec.GetVariables())},
+		{"Directory", exec.GetWorkingDirectory()},
+		{"Ready", ready},
+		{"Devices per proc", strconv.FormatUint(uint64(exec.GetDevicesPerProc()), 10)},
+		{"Master", master},
+	}
+}
+
+// commandText is a command line; what a shell would take apart is quoted.
+func commandText(exec *musterv1.Exec) string {
+	words := append([]string{exec.GetProgram()}, exec.GetArgs()...)
+	for i, word := range words {
+		if word == "" || strings.ContainsAny(word, " \t\n\"'\\$`*?") {
+			words[i] = strconv.Quote(word)
+		}
+	}
+	return strings.Join(words, " ")
 }

@@ -67,7 +67,7 @@ func (c *Cluster) WaitWorld(ctx context.Context, world string, generation uint64
 	defer cancel()
 	pause := newDelay(firstLook, longestLook)
 	var last *musterv1.WorldView
-	for looks := 1; ; looks++ {
+	for {
 		seen, err := c.look(ctx, world, generation)
 		switch {
 		case err != nil:
@@ -80,10 +80,11 @@ func (c *Cluster) WaitWorld(ctx context.Context, world string, generation uint64
 				return seen, &Missed{Until: until, World: seen}
 			}
 		case until != UntilLive || generation != 0:
-			return last, &Error{Op: "wait", Attempts: looks, Refusal: noWorld(world, generation), causes: []error{rpcstatus.Error(noWorld(world, generation))}}
+			refusal := noWorld(world, generation)
+			return last, &Error{Op: "wait", Refusal: refusal, causes: []error{rpcstatus.Error(refusal)}}
 		}
 		if pause.wait(ctx) != nil {
-			return last, &Error{Op: "wait", Attempts: looks, causes: []error{notYet(world, last, until), outOfTime(ctx)}}
+			return last, &Error{Op: "wait", causes: []error{notYet(world, last, until), outOfTime(ctx)}}
 		}
 	}
 }
@@ -95,7 +96,7 @@ func (c *Cluster) WaitStop(ctx context.Context, operation uint64) (*musterv1.Vie
 	defer cancel()
 	pause := newDelay(firstLook, longestLook)
 	var last *musterv1.ViewStopResponse
-	for looks := 1; ; looks++ {
+	for {
 		seen, err := c.ViewStop(ctx, operation)
 		if err != nil {
 			return last, err
@@ -104,7 +105,7 @@ func (c *Cluster) WaitStop(ctx context.Context, operation uint64) (*musterv1.Vie
 			return seen, nil
 		}
 		if pause.wait(ctx) != nil {
-			return last, &Error{Op: "wait", Attempts: looks, causes: []error{fmt.Errorf("stop operation %d is not over", operation), outOfTime(ctx)}}
+			return last, &Error{Op: "wait", causes: []error{fmt.Errorf("stop operation %d is not over", operation), outOfTime(ctx)}}
 		}
 	}
 }

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"fmt"
 
 	"google.golang.org/grpc"
 
 	"muster/fsm"
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 )
@@ -101,6 +103,13 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 	var resp *musterv1.ExplainResponse
 	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Explain(q) }); err != nil {
 		return nil, err
+	}
+	if resp == nil && q.GetOneRank() {
+		who := fmt.Sprintf("rank %d of world %s", q.GetRank(), q.GetWorld())
+		if q.GetRole() == musterv1.Role_ROLE_HOST {
+			who = id.HostID{World: id.WorldID(q.GetWorld()), Rank: q.GetRank()}.String()
+		}
+		return nil, notFound("rank", "nothing is known of %s: there is no such world, or nobody of that name in it", who)
 	}
 	if resp == nil {
 		return nil, notFound("world", "there is no world %s: list those there are, with ended ones", q.GetWorld())
