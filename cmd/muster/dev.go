@@ -4,16 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"muster/cmd/muster/node"
-	"muster/raftnode"
 	"muster/transport/client"
 )
 
@@ -58,51 +53,17 @@ func (f *devFlags) run(ctx context.Context, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := newLogger("", f.logLevel, log); err != nil {
-		return err
-	}
-	if f.dataDir == "" {
-		dir, err := os.MkdirTemp("", "muster-dev-")
-		if err != nil {
-			return fmt.Errorf("temporary directory: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		f.dataDir = dir
-	}
-	listeners, peers, err := f.listen()
+	start := time.Now()
+	local, err := startLocal(devNodes, f.port, f.dataDir, settings, f.logLevel, log)
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	var nodes []*node.Node
-	defer func() { closeAll(nodes) }()
-	for i, p := range peers {
-		logger, err := newLogger(p.Name, f.logLevel, log)
-		if err != nil {
-			return err
-		}
-		storage, err := raftnode.OpenStorage(filepath.Join(f.dataDir, p.Name), p.Name)
-		if err != nil {
-			return err
-		}
-		n, err := node.Start(node.Config{
-			Name: p.Name, Advertise: p.Address, Peers: peers, Storage: storage, Listener: listeners[i], Dial: dialTCP,
-			Settings: settings, Version: version, Logger: logger,
-		})
-		if err != nil {
-			return err
-		}
-		nodes = append(nodes, n)
-	}
-	return f.serve(ctx, out, peers, start)
+	defer local.close()
+	return f.serve(ctx, out, local.addresses, start)
 }
 
 // serve waits for the cluster, says what to type next, and waits for the end.
-func (f *devFlags) serve(ctx context.Context, out io.Writer, peers []raftnode.Peer, start time.Time) error {
-	var addresses []string
-	for _, p := range peers {
-		addresses = append(addresses, p.Address)
-	}
+func (f *devFlags) serve(ctx context.Context, out io.Writer, addresses []string, start time.Time) error {
 	c, err := client.New(client.Config{Servers: addresses})
 	if err != nil {
 		return err
@@ -118,38 +79,7 @@ func (f *devFlags) serve(ctx context.Context, out io.Writer, peers []raftnode.Pe
 		return err
 	}
 	fmt.Fprintf(out, "A cluster of %d nodes is ready after %v; node %s leads. Ctrl-C ends it. In another terminal:\n\n  export MUSTER_SERVERS=%s\n  muster status\n",
-		len(peers), time.Since(start).Round(time.Millisecond), leader.GetNode(), strings.Join(addresses, ","))
+		len(addresses), time.Since(start).Round(time.Millisecond), leader.GetNode(), strings.Join(addresses, ","))
 	<-ctx.Done()
 	return nil
-}
-
-// listen takes the ports before anything else is begun.
-func (f *devFlags) listen() ([]net.Listener, []raftnode.Peer, error) {
-	var listeners []net.Listener
-	var peers []raftnode.Peer
-	for i := range devNodes {
-		port := f.port
-		if port != 0 {
-			port += i
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			for _, l := range listeners {
-				_ = l.Close()
-			}
-			return nil, nil, fmt.Errorf("%w: is a cluster running there already? Choose others with --port", err)
-		}
-		listeners = append(listeners, l)
-		peers = append(peers, raftnode.Peer{Name: fmt.Sprintf("n%d", i+1), Address: l.Addr().String()})
-	}
-	return listeners, peers, nil
-}
-
-// closeAll ends nodes one after the other.
-func closeAll(nodes []*node.Node) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	for _, n := range nodes {
-		_ = n.Kill(ctx) // the whole cluster ends: there is nobody to hand over to
-	}
 }

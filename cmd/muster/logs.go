@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"muster/cmd/muster/hostagent"
-	"muster/fsm/id"
 )
 
 func newLogs(*cli) *cobra.Command {
@@ -31,7 +30,7 @@ says which that is.`,
 				logDir = filepath.Join(stateDir, "logs")
 			}
 			l := hostagent.Logs{Dir: logDir}
-			world, rank, one, err := parseWorldOrProc(args[0])
+			world, rank, err := worldOrProc(args[0])
 			if err != nil {
 				return err
 			}
@@ -40,8 +39,8 @@ says which that is.`,
 					return err
 				}
 			}
-			if one {
-				if err := hostagent.Copy(cmd.Context(), cmd.OutOrStdout(), l.Path(world, generation, rank), last, "", follow); err != nil {
+			if rank != nil {
+				if err := hostagent.Copy(cmd.Context(), cmd.OutOrStdout(), l.Path(world, generation, *rank), last, "", follow); err != nil {
 					return fmt.Errorf("%w: logs are on the machine that ran the rank", err)
 				}
 				return nil
@@ -99,16 +98,4 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.out.Write(b)
-}
-
-// parseWorldOrProc reads "train", "train/3" or "train[3]".
-func parseWorldOrProc(arg string) (world string, rank uint32, one bool, err error) {
-	if p, err := id.ParseProcID(arg); err == nil {
-		return string(p.World), p.Rank, true, nil
-	}
-	w, err := id.ParseWorldID(arg)
-	if err != nil {
-		return "", 0, false, usagef("%q: give a world, or a rank as WORLD/RANK: %w", arg, err)
-	}
-	return string(w), 0, false, nil
 }

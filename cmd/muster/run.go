@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"muster/cmd/muster/hostagent"
+	musterv1 "muster/proto/muster/v1"
+	"muster/transport/client"
+)
+
+// runFlags is what `muster run` is told.
+type runFlags struct {
+	perNode   uint32
+	nodes     uint32
+	world     string
+	onFailure string
+	logDir    string
+	advertise string
+	portRange string
+	logLevel  string
+	program   programFlags
+}
+
+func newRun(c *cli) *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [-n N] [--nnodes M --world W] -- PROGRAM ARGS…",
+		Short: "Run a program as N ranks, here or on each node of an allocation, and wait for it",
+		Long: `Run a program as ranks 0 to N-1 and wait for it. Each line of its output is shown behind the rank that wrote it.
+
+Without --servers (or MUSTER_SERVERS) it has a cluster of its own in this process, which ends with it. On each node of an allocation give
+the same --servers, --nnodes and --world: each runs N ranks, and nothing is started before all nodes are there.
+
+It exits with 0 when every rank has; else with the code of the first rank that failed (128 and the signal for one that was ended by
+a signal), after the others were stopped. Ctrl-C stops all ranks, on all nodes; a second one ends those of this node at once.`,
+		Example: `  muster run -n 8 -- ./train.sh
+  muster run --nnodes 4 -n 8 --world "job-$SLURM_JOB_ID" -- python3 train.py`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() != 0 {
+				return usagef("give the program behind --, such as: muster run -n 2 -- ./train.sh")
+			}
+			own := !cmd.Flags().Changed("servers") && os.Getenv("MUSTER_SERVERS") == ""
+			spec, err := f.spec(cmd, args, own)
+			if err != nil {
+				return err
+			}
+			return f.run(cmd.Context(), c, own, spec, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.Uint32VarP(&f.perNode, "procs", "n", 1, "ranks on this node, and on each other")
+	flags.Uint32Var(&f.nodes, "nnodes", 1, "nodes that run this command")
+	flags.StringVar(&f.world, "world", "", "name of the world, the same on all nodes and new for each job (default: drawn)")
+	flags.StringVar(&f.onFailure, "on-failure", "stop", "what a failed rank does to the others: stop or keep")
+	flags.StringVar(&f.logDir, "log-dir", "", "keep the ranks' output there, too (default: it goes when the command ends)")
+	flags.StringVar(&f.advertise, "advertise", "", "address of this machine for programs on others (default: the one that the servers are reached from)")
+	flags.StringVar(&f.portRange, "port-range", "29500-29999", "ports that rank 0 may be given to meet the others at")
+	flags.StringVar(&f.logLevel, "log-level", "error", "trace, debug, info, warn or error")
+	f.program.define(flags)
+	return cmd
+}
+
+// spec is the world that is to be run.
+func (f *runFlags) spec(cmd *cobra.Command, args []string, own bool) (*musterv1.WorldSpec, error) {
+	switch {
+	case f.perNode == 0 || f.nodes == 0:
+		return nil, usagef("-n and --nnodes must be at least 1")
+	case uint64(f.perNode)*uint64(f.nodes) > 1<<24:
+		return nil, usagef("-n %d on %d nodes: at most %d ranks", f.perNode, f.nodes, 1<<24)
+	case f.nodes > 1 && f.world == "":
+		return nil, usagef("--nnodes %d needs --world: the same name on all nodes, such as \"job-$SLURM_JOB_ID\"", f.nodes)
+	case f.nodes > 1 && own:
+		return nil, usagef("--nnodes %d needs --servers or MUSTER_SERVERS: a cluster that all nodes can reach", f.nodes)
+	}
+	if f.world == "" {
+		drawn := make([]byte, 4)
+		_, _ = rand.Read(drawn) // never fails
+		f.world = "run-" + hex.EncodeToString(drawn)
+	}
+	if err := worlds([]string{f.world}); err != nil {
+		return nil, err
+	}
+	spec := &musterv1.WorldSpec{World: f.world, Shape: &musterv1.Shape{Dims: []uint32{f.perNode * f.nodes}}, ProcsPerHost: f.perNode}
+	switch f.onFailure {
+	case "stop":
+		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_STOP
+	case "keep":
+		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_KEEP
+	default:
+		return nil, usagef("--on-failure %q: give stop or keep", f.onFailure)
+	}
+	var err error
+	spec.Exec, err = f.program.exec(cmd, args)
+	return spec, err
+}
+
+func (f *runFlags) run(ctx context.Context, c *cli, own bool, spec *musterv1.WorldSpec, out, log io.Writer) error {
+	scratch, err := os.MkdirTemp("", "muster-run-")
+	if err != nil {
+		return fmt.Errorf("temporary directory: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	servers, err := c.serverList()
+	if err != nil {
+		return err
+	}
+	if own {
+		local, err := startLocal(1, 0, filepath.Join(scratch, "cluster"), nil, f.logLevel, log)
+		if err != nil {
+			return err
+		}
+		defer local.close()
+		servers = local.addresses
+	}
+	cfg, err := f.agent(servers, scratch, log)
+	if err != nil {
+		return err
+	}
+	defer cfg.State.Close()
+	if cfg.Client, err = client.New(client.Config{Servers: servers}); err != nil {
+		return err
+	}
+	defer cfg.Client.Close()
+	j := &job{cluster: cfg.Client.Cluster(), spec: spec, patience: c.timeout, out: &lockedWriter{out: out}, log: log, logs: hostagent.Logs{Dir: cfg.LogDir}}
+	return j.run(ctx, cfg)
+}
+
+// agent is the configuration of this node's agent.
+func (f *runFlags) agent(servers []string, scratch string, log io.Writer) (hostagent.Config, error) {
+	ports, err := hostagent.ParsePorts(f.portRange)
+	if err != nil {
+		return hostagent.Config{}, usagef("--port-range: %w", err)
+	}
+	logger, err := newLogger("run", f.logLevel, log)
+	if err != nil {
+		return hostagent.Config{}, err
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		return hostagent.Config{}, fmt.Errorf("this machine has no name: %w", err)
+	}
+	cfg := hostagent.Config{
+		Servers: servers, Worlds: []string{f.world}, Advertise: f.advertise, Machine: machine, LogDir: f.logDir, Ports: ports, Logger: logger,
+	}
+	if cfg.Advertise == "" {
+		cfg.Advertise = ownAddress(servers)
+	}
+	if cfg.LogDir == "" {
+		cfg.LogDir = filepath.Join(scratch, "logs")
+	}
+	if cfg.LogDir, err = filepath.Abs(cfg.LogDir); err != nil {
+		return hostagent.Config{}, fmt.Errorf("--log-dir: %w", err)
+	}
+	cfg.State, err = hostagent.OpenStateDir(filepath.Join(scratch, "agent"))
+	return cfg, err
+}
+
+// job is one run.
+type job struct {
+	cluster  *client.Cluster
+	spec     *musterv1.WorldSpec
+	patience time.Duration // for a server to answer
+	out      io.Writer
+	log      io.Writer
+	logs     hostagent.Logs
+}
+
+// run creates the world, serves it as a host, shows what its ranks write, and says what became of it.
+func (j *job) run(ctx context.Context, cfg hostagent.Config) error {
+	asking, cancel := context.WithTimeout(ctx, j.patience)
+	defer cancel()
+	created, err := j.cluster.UpsertWorld(asking, &musterv1.UpsertWorldRequest{Spec: j.spec})
+	if err != nil {
+		return err
+	}
+	agent, err := hostagent.New(cfg)
+	if err != nil {
+		return err
+	}
+	following, unfollow := context.WithCancel(context.Background())
+	var followers sync.WaitGroup
+	followers.Go(func() { j.follow(following, created.GetGeneration(), &followers) })
+
+	// The agent outlives ctx: a Ctrl-C stops the world, and the world's end the agent. Only a second one ends the agent itself.
+	serving, abandon := context.WithCancel(context.Background())
+	defer abandon()
+	insisted := secondSignal(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- agent.Run(serving, insisted) }()
+	interrupted := false
+	for hosting := true; hosting; {
+		select {
+		case err = <-ended:
+			hosting = false
+		case <-ctx.Done():
+			interrupted = true
+			if err := j.stop(); err != nil {
+				fmt.Fprintf(j.log, "muster: the others could not be told to stop: %v\n", err)
+				abandon()
+			}
+			ctx = context.WithoutCancel(ctx)
+			go func() {
+				<-insisted
+				abandon()
+			}()
+		}
+	}
+	unfollow()
+	followers.Wait()
+	return j.outcome(created.GetGeneration(), interrupted, err)
+}
+
+func (j *job) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
+	defer cancel()
+	_, err := j.cluster.Stop(ctx, &musterv1.StopRequest{
+		Worlds: []string{j.spec.GetWorld()}, Reason: "interrupted", ProcTimeoutNs: int64(hostagent.DefaultStopTimeout),
+	})
+	return err
+}
+
+// follow shows the output of each rank of this node from when it begins to write.
+func (j *job) follow(ctx context.Context, generation uint64, followers *sync.WaitGroup) {
+	const look = 50 * time.Millisecond
+	shown := map[uint32]bool{}
+	for {
+		ranks, _ := j.logs.Ranks(j.spec.GetWorld(), generation) // none yet is no error here
+		for _, rank := range ranks {
+			if shown[rank] {
+				continue
+			}
+			shown[rank] = true
+			followers.Go(func() {
+				path := j.logs.Path(j.spec.GetWorld(), generation, rank)
+				if err := hostagent.Copy(ctx, j.out, path, -1, fmt.Sprintf("[%d] ", rank), true); err != nil {
+					fmt.Fprintf(j.log, "muster: output of rank %d: %v\n", rank, err)
+				}
+			})
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-ctx.Done(): // once more: a rank may have been quick
+		case <-time.After(look):
+		}
+	}
+}
+
+const (
+	exitInterrupted = 130
+	signalExit      = 128
+)
+
+// outcome is what the command exits with.
+func (j *job) outcome(generation uint64, interrupted bool, hosted error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
+	defer cancel()
+	world, err := j.cluster.WaitWorld(ctx, j.spec.GetWorld(), generation, client.UntilEnded)
+	switch {
+	case interrupted:
+		return &codedError{exitInterrupted, errors.New("interrupted")}
+	case err != nil && hosted != nil:
+		return hosted
+	case err != nil:
+		return err
+	}
+	switch world.GetCondition().GetStatus() {
+	case musterv1.Status_STATUS_COMPLETED:
+		return nil
+	case musterv1.Status_STATUS_STOPPED:
+		return fmt.Errorf("stopped: %s", world.GetCondition().GetReason())
+	}
+	code := exitFailed
+	if exit := world.GetFirstCause().GetExit(); exit.GetSignal() != 0 {
+		code = signalExit + int(exit.GetSignal())
+	} else if exit.GetCode() != 0 {
+		code = int(exit.GetCode())
+	}
+	return &codedError{code, errors.New(world.GetCondition().GetReason())}
+}
