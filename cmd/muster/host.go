@@ -44,7 +44,7 @@ func newHost(c *cli) *cobra.Command {
 		Long: `Run the agent of this machine: it joins worlds as a host, is given ranks, runs them as processes, and says what became of them.
 
 A rank's program gets the agent's environment, the world's variables, and MUSTER_WORLD, MUSTER_GENERATION, MUSTER_PROC_ID,
-MUSTER_INCARNATION, MUSTER_SERVERS, RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, GROUP_RANK, MASTER_ADDR and
+MUSTER_INCARNATION, MUSTER_RUN, MUSTER_SERVERS, RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, GROUP_RANK, MASTER_ADDR and
 MASTER_PORT. Its output goes to LOG-DIR/world/generation/rank.log ('muster logs' shows it). When the agent dies, its programs
 are ended with it, whatever they have forked.
 

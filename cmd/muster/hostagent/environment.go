@@ -12,8 +12,11 @@ import (
 
 const devicesVariable = "CUDA_VISIBLE_DEVICES"
 
+// runVariable names one run of one rank. Whatever comes of the program inherits it and is known by it.
+const runVariable = "MUSTER_RUN"
+
 // environment is what a rank's program gets: the agent's variables, then the world's, then ours, which win.
-func environment(agents []string, servers []string, order *musterv1.SpawnOrder) ([]string, error) {
+func environment(agents []string, servers []string, order *musterv1.SpawnOrder, run string) ([]string, error) {
 	env := map[string]string{}
 	for _, v := range agents {
 		if name, value, ok := strings.Cut(v, "="); ok && name != "" {
@@ -38,6 +41,7 @@ func environment(agents []string, servers []string, order *musterv1.SpawnOrder) 
 		"MUSTER_PROC_ID":     id.ProcID{World: id.WorldID(p.GetWorld()), Rank: p.GetRank()}.String(),
 		"MUSTER_INCARNATION": strconv.FormatUint(p.GetIncarnation(), 10),
 		"MUSTER_SERVERS":     strings.Join(servers, ","),
+		runVariable:          run,
 		"RANK":               number(p.GetRank()),
 		"WORLD_SIZE":         number(order.GetWorldSize()),
 		"LOCAL_RANK":         number(order.GetLocalRank()),

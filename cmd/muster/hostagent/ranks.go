@@ -74,7 +74,7 @@ func (r *ranks) exec(rank *client.Rank, one *run) *musterv1.Exit {
 	if exec == nil {
 		return fail(errors.New("the world has no program for a host to run: its procs join by themselves"))
 	}
-	env, err := environment(os.Environ(), r.agent.cfg.Servers, order)
+	env, err := environment(os.Environ(), r.agent.cfg.Servers, order, newRunName())
 	if err != nil {
 		return fail(err)
 	}

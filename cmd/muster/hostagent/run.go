@@ -22,6 +22,7 @@ type run struct {
 	mu       sync.Mutex
 	pid      int // the keeper's, and its session's and group's; 0 before it runs
 	lifeline *os.File
+	started  bool          // the program runs: signals are for it
 	asked    bool          // it was asked to end
 	deadline time.Duration // what it was given then
 	dead     bool          // it was killed, or is to be as soon as it runs
@@ -51,9 +52,11 @@ func (r *run) keep(dir *StateDir, s spec, started func()) *musterv1.Exit {
 		return &musterv1.Exit{Code: codeCannotRun, Failure: fmt.Sprintf("start its keeper: %v", err)}
 	}
 	r.running(pid)
-	exit := r.listen(json.NewDecoder(news), started)
+	exit, orderly := r.listen(json.NewDecoder(news), started)
 	_ = cmd.Wait()
-	note.end() // a keeper that was killed leaves its program behind
+	if !orderly {
+		note.end() // a keeper that was killed leaves behind what came of its program
+	}
 	dir.forget(pid)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,31 +135,30 @@ func executable() (string, error) {
 	return filepath.Clean(path), nil
 }
 
-// running does what was asked while the program did not run yet.
+// running kills what was to be killed before it ran.
 func (r *run) running(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pid = pid
 	if r.dead {
 		_ = r.lifeline.Close()
-	} else if r.asked {
-		r.terminate()
 	}
 }
 
-// listen takes what the keeper says.
-func (r *run) listen(from *json.Decoder, started func()) *musterv1.Exit {
+// listen takes what the keeper says. orderly tells that the keeper has ended all that it kept.
+func (r *run) listen(from *json.Decoder, started func()) (exit *musterv1.Exit, orderly bool) {
 	for {
 		var n news
 		if err := from.Decode(&n); err != nil {
-			return &musterv1.Exit{Signal: uint32(unix.SIGKILL), Failure: "its keeper was killed"}
+			return &musterv1.Exit{Signal: uint32(unix.SIGKILL), Failure: "its keeper was killed"}, false
 		}
 		if n.Ended {
-			return n.exit()
+			return n.exit(), true
 		}
 		started()
 		r.mu.Lock()
-		if r.asked { // a signal that came before the program ran was lost on the keeper
+		r.started = true
+		if r.asked {
 			r.terminate()
 		}
 		r.mu.Unlock()
@@ -176,13 +178,17 @@ func (r *run) stop(timeout time.Duration) {
 	r.killer = time.AfterFunc(max(timeout, time.Millisecond), r.kill)
 	again := r.asked
 	r.asked, r.deadline = true, timeout
-	if r.pid != 0 && !again {
+	if r.started && !again {
 		r.terminate()
 	}
 }
 
-// terminate is called with mu held.
-func (r *run) terminate() { _ = unix.Kill(-r.pid, unix.SIGTERM) }
+// terminate is called with mu held, and not before the program runs: a keeper that begins would die of the signal.
+func (r *run) terminate() {
+	if r.pid != 0 {
+		_ = unix.Kill(-r.pid, unix.SIGTERM)
+	}
+}
 
 // kill ends the program and all that came of it, at once: the keeper does when its lifeline ends.
 func (r *run) kill() {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,9 +23,7 @@ import (
 // RunShim is the keeper of one rank: the whole of `muster shim`. It returns when the program and everything that came of it has ended.
 func RunShim() error {
 	runtime.LockOSThread() // the program dies with the thread that started it, see start
-	for _, fd := range []int{lifelineFD, newsFD, specFD} {
-		unix.CloseOnExec(fd)
-	}
+	closeOnExec()
 	lifeline, tell := os.NewFile(lifelineFD, "lifeline"), os.NewFile(newsFD, "news")
 	if lifeline == nil || tell == nil {
 		return errors.New("shim: this is how an agent keeps a rank's program; it is not called by hand")
@@ -56,6 +55,16 @@ func RunShim() error {
 	killDescendants()
 	k.say(ended(cmd.ProcessState))
 	return nil
+}
+
+// closeOnExec keeps the pipes to the agent, and what the agent was started with, from the program.
+func closeOnExec() {
+	files, _ := os.ReadDir("/proc/self/fd")
+	for _, f := range files {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // keeper is the state of one shim.

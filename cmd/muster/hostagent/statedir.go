@@ -77,9 +77,7 @@ func (d *StateDir) readKey() (string, error) {
 	if b, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(b)) > 0 {
 		return string(bytes.TrimSpace(b)), nil
 	}
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails
-	key := hex.EncodeToString(b)
+	key := randomHex(16)
 	if err := writeFile(path, []byte(key+"\n")); err != nil {
 		return "", fmt.Errorf("state directory: keep the agent's key: %w", err)
 	}
@@ -88,7 +86,7 @@ func (d *StateDir) readKey() (string, error) {
 
 // writeFile replaces a file as a whole.
 func writeFile(path string, b []byte) error {
-	if err := os.WriteFile(path+".new", b, 0o644); err != nil {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -99,19 +97,26 @@ type record struct {
 	Pid   int
 	Start uint64 // with Pid and Boot it names the process
 	Boot  string
-	Marks []string // variables that its program, and what comes of that, has in its environment
+	Mark  string // a variable that its program, and what comes of that, has in its environment, and nothing else has
 }
 
-// marks are the variables that tell the processes of one rank's incarnation from all others.
-func marks(env []string) []string {
-	var out []string
+// newRunName names a run of a rank as nothing else is named, by any agent of any cluster.
+func newRunName() string { return randomHex(8) }
+
+func randomHex(bytes int) string {
+	b := make([]byte, bytes)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// markOf is the variable that tells the processes of a run from all others.
+func markOf(env []string) string {
 	for _, v := range env {
-		name, _, _ := strings.Cut(v, "=")
-		if name == "MUSTER_PROC_ID" || name == "MUSTER_GENERATION" || name == "MUSTER_INCARNATION" {
-			out = append(out, v)
+		if strings.HasPrefix(v, runVariable+"=") {
+			return v
 		}
 	}
-	return out
+	return ""
 }
 
 func (d *StateDir) recordPath(pid int) string {
@@ -124,7 +129,7 @@ func (d *StateDir) note(pid int, env []string) (record, error) {
 	if !ok {
 		return record{}, fmt.Errorf("keeper %d has gone", pid)
 	}
-	r := record{Pid: pid, Start: p.start, Boot: d.boot, Marks: marks(env)}
+	r := record{Pid: pid, Start: p.start, Boot: d.boot, Mark: markOf(env)}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return record{}, err
@@ -165,12 +170,12 @@ func (d *StateDir) EndLeftovers() (int, error) {
 func (r record) end() bool {
 	found := false
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		mine := r.left()
+		mine, kept := r.left()
 		if len(mine) == 0 {
 			return found
 		}
 		found = true
-		if time.Since(begun) < leftoverPatience {
+		if kept && time.Since(begun) < leftoverPatience {
 			continue
 		}
 		for _, p := range mine {
@@ -179,31 +184,21 @@ func (r record) end() bool {
 	}
 }
 
-// left is what still runs of a keeper: itself with what is below it, or, when it has gone, what says in its environment to be of its rank.
-func (r record) left() []process {
+// left is what still runs of a keeper: itself with what is below it, or, when it has gone, what says in its environment to be of its run.
+func (r record) left() (left []process, kept bool) {
 	keeper, ok := readProcess(r.Pid)
 	if ok && keeper.start == r.Start && !keeper.zombie {
-		return append(descendants(r.Pid), keeper)
+		return append(descendants(r.Pid), keeper), true
 	}
-	var out []process
 	for _, p := range processes() {
-		if !p.zombie && p.pid != os.Getpid() && r.isOfRank(p.pid) {
-			out = append(out, p)
+		if !p.zombie && p.pid != os.Getpid() && r.isOfRun(p.pid) {
+			left = append(left, p)
 		}
 	}
-	return out
+	return left, false
 }
 
-func (r record) isOfRank(pid int) bool {
+func (r record) isOfRun(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	if err != nil || len(r.Marks) == 0 {
-		return false
-	}
-	env := append([]byte{0}, b...)
-	for _, mark := range r.Marks {
-		if !bytes.Contains(env, []byte("\x00"+mark+"\x00")) {
-			return false
-		}
-	}
-	return true
+	return err == nil && r.Mark != "" && bytes.Contains(append([]byte{0}, b...), []byte("\x00"+r.Mark+"\x00"))
 }
