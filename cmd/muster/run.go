@@ -29,11 +29,13 @@ type runFlags struct {
 	advertise string
 	portRange string
 	logLevel  string
+	start     timeout
+	eviction  timeout
 	program   programFlags
 }
 
 func newRun(c *cli) *cobra.Command {
-	f := &runFlags{}
+	f := &runFlags{eviction: timeout{never: true}}
 	cmd := &cobra.Command{
 		Use:   "run [-n N] [--nnodes M --world W] -- PROGRAM ARGS…",
 		Short: "Run a program as N ranks, here or on each node of an allocation, and wait for it",
@@ -64,6 +66,8 @@ a signal), after the others were stopped. Ctrl-C stops all ranks, on all nodes; 
 	flags.Uint32Var(&f.nodes, "nnodes", 1, "nodes that run this command")
 	flags.StringVar(&f.world, "world", "", "name of the world, the same on all nodes and new for each job (default: drawn)")
 	flags.StringVar(&f.onFailure, "on-failure", "stop", "what a failed rank does to the others: stop or keep")
+	flags.Var(&f.start, "start-timeout", "how long the other nodes are waited for (default: the cluster's setting, as below)")
+	flags.Var(&f.eviction, "eviction", "how long a node may be silent beyond its lease before the rest is stopped; or never")
 	flags.StringVar(&f.logDir, "log-dir", "", "keep the ranks' output there, too (default: it goes when the command ends)")
 	flags.StringVar(&f.advertise, "advertise", "", "address of this machine for programs on others (default: the one that the servers are reached from)")
 	flags.StringVar(&f.portRange, "port-range", "29500-29999", "ports that rank 0 may be given to meet the others at")
@@ -93,15 +97,13 @@ func (f *runFlags) spec(cmd *cobra.Command, args []string, own bool) (*musterv1.
 		return nil, err
 	}
 	spec := &musterv1.WorldSpec{World: f.world, Shape: &musterv1.Shape{Dims: []uint32{f.perNode * f.nodes}}, ProcsPerHost: f.perNode}
-	switch f.onFailure {
-	case "stop":
-		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_STOP
-	case "keep":
-		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_KEEP
-	default:
-		return nil, usagef("--on-failure %q: give stop or keep", f.onFailure)
+	if f.start.ns != 0 || f.eviction.ns != 0 {
+		spec.Timeouts = &musterv1.Timeouts{StartNs: f.start.ns, EvictionNs: f.eviction.ns}
 	}
 	var err error
+	if spec.OnFailure, err = parseOnFailure(f.onFailure); err != nil {
+		return nil, err
+	}
 	spec.Exec, err = f.program.exec(cmd, args)
 	return spec, err
 }

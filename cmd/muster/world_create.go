@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -50,6 +51,9 @@ Asking twice for the same changes nothing. Asking for something else is refused,
 			}
 			return c.cluster(cmd, func(ctx context.Context, cluster *client.Cluster) error {
 				answer, err := cluster.UpsertWorld(ctx, req)
+				if client.RefusalOf(err).GetReason() == musterv1.Reason_REASON_WORLD_ENDED {
+					return fmt.Errorf("%w (--replace)", err)
+				}
 				if err != nil {
 					return err
 				}
@@ -107,14 +111,8 @@ func (f *worldCreateFlags) request(cmd *cobra.Command, world string, command []s
 	case !f.open && f.procsPerHost == 0:
 		return nil, usagef("--procs-per-host must be at least 1 where the number of procs is fixed")
 	}
-	switch f.onFailure {
-	case "":
-	case "stop":
-		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_STOP
-	case "keep":
-		spec.OnFailure = musterv1.FailurePolicy_FAILURE_POLICY_KEEP
-	default:
-		return nil, usagef("--on-failure %q: give stop or keep", f.onFailure)
+	if spec.OnFailure, err = parseOnFailure(f.onFailure); err != nil {
+		return nil, err
 	}
 	timeouts := &musterv1.Timeouts{
 		ReportIntervalNs: f.report.ns, LeaseNs: f.lease.ns, StartNs: f.start.ns, EvictionNs: f.eviction.ns,
@@ -149,4 +147,17 @@ func (f *worldCreateFlags) wanted(flags *pflag.FlagSet) (*musterv1.Shape, error)
 		return nil, usagef("--procs must be at least 1")
 	}
 	return &musterv1.Shape{Dims: []uint32{f.procs}}, nil
+}
+
+// parseOnFailure reads --on-failure; nothing leaves it to the cluster.
+func parseOnFailure(text string) (musterv1.FailurePolicy, error) {
+	switch text {
+	case "":
+		return musterv1.FailurePolicy_FAILURE_POLICY_UNSPECIFIED, nil
+	case "stop":
+		return musterv1.FailurePolicy_FAILURE_POLICY_STOP, nil
+	case "keep":
+		return musterv1.FailurePolicy_FAILURE_POLICY_KEEP, nil
+	}
+	return 0, usagef("--on-failure %q: give stop or keep", text)
 }

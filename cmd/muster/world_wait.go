@@ -66,8 +66,8 @@ func waited(
 	case errors.As(err, &missed):
 		return errors.Join(p.message(world, func() error { return nil }), errors.New(missedText(missed)))
 	case errors.Is(err, context.DeadlineExceeded) && world != nil:
-		return fmt.Errorf("world %s is %s and not %s yet; 'muster explain %s' tells why: %w",
-			world.GetWorld(), statusText(world), until, world.GetWorld(), err)
+		return fmt.Errorf("world %s is %s and not %s yet: %s; 'muster explain %s' tells more: %w",
+			world.GetWorld(), statusText(world), until, oneLine(world.GetCondition().GetReason()), world.GetWorld(), context.DeadlineExceeded)
 	case err != nil:
 		return err
 	}

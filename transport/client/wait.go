@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	musterv1 "muster/proto/muster/v1"
@@ -157,5 +158,6 @@ func notYet(world string, last *musterv1.WorldView, until Until) error {
 		return fmt.Errorf("world %s is not %s: it has not been created", world, until)
 	}
 	condition := last.GetCondition()
-	return fmt.Errorf("world %s is not %s: it is %s (%s)", world, until, condition.GetStatus(), condition.GetReason())
+	status := strings.ToLower(strings.TrimPrefix(condition.GetStatus().String(), "STATUS_"))
+	return fmt.Errorf("world %s is not %s: it is %s (%s)", world, until, strings.ReplaceAll(status, "_", " "), condition.GetReason())
 }

@@ -85,22 +85,21 @@ func (a *Agent) Run(ctx context.Context, kill <-chan struct{}) error {
 
 // serve is a host of one world, from creation to creation with Stay.
 func (a *Agent) serve(ctx context.Context, kill <-chan struct{}, world string) error {
-	var last error
 	for {
 		r := newRanks(a, world)
 		m, err := a.join(ctx, r)
 		if err != nil {
 			if ctx.Err() != nil {
-				return last
+				return nil
 			}
-			return fmt.Errorf("world %s: %w", world, err)
+			return fmt.Errorf("world %s: %w%s", world, err, a.hint(err))
 		}
-		last = a.host(ctx, kill, r, m)
+		err = a.host(ctx, kill, r, m)
 		if !a.cfg.Stay || ctx.Err() != nil {
-			return last
+			return err
 		}
-		if last != nil {
-			r.log.Warn("the world has ended; waiting for its next creation", "error", last)
+		if err != nil {
+			r.log.Warn("the world has ended; waiting for its next creation", "error", err)
 		} else {
 			r.log.Info("the world has ended; waiting for its next creation")
 		}
@@ -156,6 +155,17 @@ func (a *Agent) goOn(err error) bool {
 		return true
 	}
 	return false
+}
+
+// hint says what the user of an agent can do about a refusal.
+func (a *Agent) hint(err error) string {
+	switch {
+	case a.isOver(err):
+		return "; with --stay an agent waits for its next creation"
+	case client.RefusalOf(err).GetReason() == musterv1.Reason_REASON_ALREADY_EXISTS && a.cfg.Rank != nil:
+		return " (--take-over)"
+	}
+	return ""
 }
 
 // isOver: the world takes nobody because it ends or has ended.

@@ -48,7 +48,7 @@ func muster(t testing.TB, servers string, args []string) (code int, out, errs st
 	var stdout, stderr bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(t), append(args, "--servers", servers)...)
+	cmd := exec.CommandContext(ctx, Binary(t), append([]string{"--servers", servers}, args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &stdout, &stderr, attributes()
 	err := cmd.Run()
 	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {

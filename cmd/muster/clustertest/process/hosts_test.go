@@ -1,0 +1,374 @@
+package process
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hostDir is what an agent of a test has.
+type hostDir string
+
+// startHost starts the agent of a machine of that name. args are its worlds and further flags.
+func startHost(t *testing.T, c *Cluster, machine string, args ...string) (*Program, hostDir) {
+	t.Helper()
+	dir := t.TempDir()
+	args = append([]string{"host", "--servers", c.Addresses(), "--machine", machine, "--state-dir", dir}, args...)
+	return Start(t, machine, args...), hostDir(dir)
+}
+
+// create makes a world with two ranks a host that run a script. Ranks write what is to be seen from outside below DIR.
+func (c *Cluster) create(t *testing.T, world string, procs int, script string, flags ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	args := append([]string{"world", "create", world, "--procs", strconv.Itoa(procs), "--procs-per-host", "2", "--env", "DIR=" + dir}, flags...)
+	code, _, errs := c.Muster(append(args, "--", "sh", "-c", script)...)
+	require.Zero(t, code, errs)
+	return dir
+}
+
+// wait runs `muster world wait` and requires the exit code.
+func (c *Cluster) wait(t *testing.T, want int, world, until string) (text string) {
+	t.Helper()
+	code, out, errs := c.Muster("world", "wait", world, "--for", until, "--timeout", "30s")
+	require.Equal(t, want, code, "%s%s", out, errs)
+	return out + errs
+}
+
+// pids are the numbers in all files below dir, of which there must be so many.
+func pids(t *testing.T, c *Cluster, dir string, want int) []int {
+	t.Helper()
+	var found []int
+	c.Eventually(fmt.Sprintf("%d process ids", want), func() bool {
+		found = nil
+		files, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			for _, word := range strings.Fields(string(b)) {
+				if pid, err := strconv.Atoi(word); err == nil {
+					found = append(found, pid)
+				}
+			}
+		}
+		return len(found) == want
+	})
+	return found
+}
+
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !regexp.MustCompile(`\) [ZX] `).Match(b)
+}
+
+func requireGone(t *testing.T, c *Cluster, pids []int) {
+	t.Helper()
+	require.NotEmpty(t, pids)
+	for _, pid := range pids {
+		c.Eventually(fmt.Sprintf("process %d to be gone", pid), func() bool { return !alive(pid) })
+	}
+}
+
+// family forks a child, and a grandchild in a session of its own that ignores what can be ignored and whose parent has gone; all three
+// write their process ids.
+const family = `
+echo $$ > $DIR/$RANK.parent
+sh -c 'echo $$ > $DIR/$RANK.child; sleep 1000' &
+(setsid sh -c 'trap "" TERM HUP INT; echo $$ > $DIR/$RANK.daemon; while :; do sleep 1000; done' &)
+wait
+`
+
+// Programs of every bad habit, on two agents that share this machine.
+func TestPrograms(t *testing.T) {
+	c := New(t)
+	worlds := []string{"flood", "deaf", "missing", "cwd", "fails", "killed"}
+	var args []string
+	for _, w := range worlds {
+		args = append(args, "--world", w)
+	}
+	args = append(args, "--stay")
+	a, dirA := startHost(t, c, "machine-a", args...)
+	b, _ := startHost(t, c, "machine-b", args...)
+
+	t.Run("floods its output and leaves a daemon behind", func(t *testing.T) {
+		dir := c.create(t, "flood", 4, `
+(setsid sh -c 'trap "" TERM HUP INT; echo $$ > $DIR/$RANK.daemon; while :; do sleep 1000; done' &)
+i=0; while [ $i -lt 50000 ]; do echo "rank $RANK says a lot, and this is number $i"; i=$((i+1)); done
+while ! [ -s $DIR/$RANK.daemon ]; do sleep 0.01; done`)
+		require.Contains(t, c.wait(t, 0, "flood", "completed"), "World flood is Completed")
+		requireGone(t, c, pids(t, c, dir, 4))
+		logs, err := filepath.Glob(filepath.Join(string(dirA), "logs", "flood", "*", "*.log"))
+		require.NoError(t, err)
+		require.Len(t, logs, 2)
+		rank := strings.TrimSuffix(filepath.Base(logs[0]), ".log")
+		code, out, errs := c.Muster("logs", "flood/"+rank, "--state-dir", string(dirA), "-n", "1")
+		require.Zero(t, code, errs)
+		require.Equal(t, "rank "+rank+" says a lot, and this is number 49999\n", out)
+	})
+
+	t.Run("ignores that it is asked to end", func(t *testing.T) {
+		dir := c.create(t, "deaf", 4, `trap 'echo asked >> $DIR/$RANK.asked' TERM; echo $$ > $DIR/$RANK.pid; while :; do sleep 0.05; done`)
+		c.wait(t, 0, "deaf", "live")
+		running := pids(t, c, dir, 4)
+		code, out, errs := c.Muster("world", "stop", "deaf", "--wait", "--proc-timeout", "1s", "--timeout", "30s")
+		require.Zero(t, code, errs)
+		for _, pid := range running {
+			require.False(t, alive(pid), "process %d is left when the stop is over:\n%s", pid, out)
+		}
+		for rank := range 4 {
+			text, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.asked", rank)))
+			require.NoError(t, err)
+			require.Equal(t, "asked\n", string(text), "rank %d was asked twice", rank)
+		}
+		require.Contains(t, c.wait(t, 0, "deaf", "ended"), "Stopped")
+	})
+
+	t.Run("is not there", func(t *testing.T) {
+		code, _, errs := c.Muster("world", "create", "missing", "--procs", "4", "--procs-per-host", "2", "--", "no-such-program")
+		require.Zero(t, code, errs)
+		text := c.wait(t, 1, "missing", "completed")
+		require.Regexp(t, `world missing .* will not be completed: it is Failed`, text)
+		require.Regexp(t, `rank [0-3] on machine-[ab] could not be started: program "no-such-program" was not found in PATH`, text)
+		code, out, errs := c.Muster("explain", "missing")
+		require.Zero(t, code, errs)
+		require.Regexp(t, `why: rank [0-3] on machine-[ab] could not be started: program "no-such-program" was not found in PATH`, out)
+	})
+
+	t.Run("has no directory to work in", func(t *testing.T) {
+		code, _, errs := c.Muster("world", "create", "cwd", "--procs", "4", "--procs-per-host", "2", "--cwd", "/no/such/directory", "--", "true")
+		require.Zero(t, code, errs)
+		require.Contains(t, c.wait(t, 1, "cwd", "completed"), `working directory "/no/such/directory" does not exist on this machine`)
+	})
+
+	t.Run("one rank fails", func(t *testing.T) {
+		dir := c.create(t, "fails", 4, `
+echo $$ > $DIR/$RANK.pid
+if [ $RANK = 2 ]; then while [ $(ls $DIR | wc -l) -lt 4 ]; do sleep 0.01; done; echo the data are bad >&2; exit 17; fi
+trap 'touch $DIR/$RANK.stopped; exit' TERM
+while :; do sleep 0.05; done`)
+		text := c.wait(t, 1, "fails", "completed")
+		require.Contains(t, text, "the data are bad")
+		requireGone(t, c, pids(t, c, dir, 4))
+		code, out, errs := c.Muster("explain", "fails")
+		require.Zero(t, code, errs)
+		require.Regexp(t, `why: rank 2 on machine-[ab] exited with code 17`, out)
+		require.Contains(t, out, "the data are bad")
+		stopped, err := filepath.Glob(filepath.Join(dir, "*.stopped"))
+		require.NoError(t, err)
+		require.Len(t, stopped, 3, "the others were not asked to end")
+	})
+
+	t.Run("its agent is killed", func(t *testing.T) {
+		dir := c.create(t, "killed", 4, family, "--eviction", "1s")
+		c.wait(t, 0, "killed", "live")
+		all := pids(t, c, dir, 12)
+		b.Kill()
+		killed := 0
+		c.Eventually("half of the processes to be gone, with their agent", func() bool {
+			killed = 0
+			for _, pid := range all {
+				if !alive(pid) {
+					killed++
+				}
+			}
+			return killed == 6
+		})
+		// The cluster takes it for dead when its lease is over, and stops what is left of the world.
+		text := c.wait(t, 1, "killed", "completed")
+		require.Contains(t, text, "machine-b")
+		requireGone(t, c, all)
+	})
+	require.True(t, a.Running())
+	require.Zero(t, a.Stop())
+}
+
+// An agent whose rank's lease still runs is not put aside by another one with the same rank; told to, it is.
+func TestHost_TwoAgentsWithOneRank(t *testing.T) {
+	c := New(t)
+	first, _ := startHost(t, c, "machine-a", "--world", "w", "--rank", "0")
+	dir := c.create(t, "w", 2, family)
+	c.wait(t, 0, "w", "live")
+	before := pids(t, c, dir, 6)
+
+	second, _ := startHost(t, c, "machine-b", "--world", "w", "--rank", "0")
+	require.Equal(t, 1, second.Ended())
+	require.Contains(t, second.Log(), "w")
+	require.Contains(t, second.Log(), "--take-over")
+	for _, pid := range before {
+		require.True(t, alive(pid))
+	}
+
+	third, _ := startHost(t, c, "machine-c", "--world", "w", "--rank", "0", "--take-over")
+	require.Equal(t, 1, first.Ended())
+	require.Contains(t, first.Log(), "another agent has taken host rank 0")
+	requireGone(t, c, before)
+	require.Contains(t, c.wait(t, 1, "w", "completed"), "machine-a")
+	require.Equal(t, 1, third.Ended())
+}
+
+func TestHost_FullPortRange(t *testing.T) {
+	c := New(t)
+	busy, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	defer busy.Close()
+	port := busy.Addr().(*net.TCPAddr).Port
+	agent, _ := startHost(t, c, "machine-a", "--world", "w", "--port-range", strconv.Itoa(port))
+	c.create(t, "w", 2, "sleep 1000")
+	text := c.wait(t, 1, "w", "completed")
+	require.Contains(t, text, fmt.Sprintf("no port of %d-%d is free on this machine", port, port))
+	require.Contains(t, text, "--port-range")
+	require.Equal(t, 1, agent.Ended())
+	require.Contains(t, agent.Log(), "muster explain w")
+}
+
+func TestHost_WorldThatEnds(t *testing.T) {
+	c := New(t)
+	agent, _ := startHost(t, c, "machine-a", "--world", "w")
+	c.create(t, "w", 2, "exit 0")
+	c.wait(t, 0, "w", "completed")
+	require.Zero(t, agent.Ended())
+
+	late, _ := startHost(t, c, "machine-b", "--world", "w")
+	require.Equal(t, 1, late.Ended())
+	require.Contains(t, late.Log(), "world w")
+	require.Contains(t, late.Log(), "--stay")
+
+	// One that stays is there for the next creation.
+	stays, _ := startHost(t, c, "machine-c", "--world", "w", "--stay")
+	c.Eventually("the agent to wait", func() bool {
+		return strings.Contains(stays.Log(), "not joined yet") || strings.Contains(stays.Log(), "joined")
+	})
+	code, _, errs := c.Muster("world", "create", "w", "--replace", "--procs", "2", "--procs-per-host", "2", "--", "true")
+	require.Zero(t, code, errs)
+	c.wait(t, 0, "w", "completed")
+	require.Zero(t, stays.Stop())
+}
+
+func TestRun_AClusterOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	start := func(args ...string) *Program {
+		t.Helper()
+		t.Setenv("MUSTER_SERVERS", "")
+		return Start(t, "run", append([]string{"run", "--log-level", "warn", "--env", "DIR=" + dir}, args...)...)
+	}
+	t.Run("completes", func(t *testing.T) {
+		p := start("-n", "3", "--", "sh", "-c", `echo "rank $RANK of $WORLD_SIZE, $LOCAL_RANK of $LOCAL_WORLD_SIZE"`)
+		require.Zero(t, p.Ended())
+		for rank := range 3 {
+			require.Contains(t, p.Log(), fmt.Sprintf("[%d] rank %d of 3, %d of 3\n", rank, rank, rank))
+		}
+	})
+	t.Run("fails with the first rank's code", func(t *testing.T) {
+		p := start("-n", "3", "--", "sh", "-c", `test $RANK != 1 || { sleep 0.3; echo bad; exit 17; }; sleep 1000`)
+		require.Equal(t, 17, p.Ended())
+		require.Contains(t, p.Log(), "[1] bad\n")
+		require.Contains(t, p.Log(), "exited with code 17")
+	})
+	t.Run("is killed", func(t *testing.T) {
+		p := start("-n", "2", "--", "sh", "-c", `test $RANK != 1 || kill -KILL $$; sleep 1000`)
+		require.Equal(t, 137, p.Ended())
+	})
+	t.Run("is not there", func(t *testing.T) {
+		p := start("-n", "2", "--", "./no-such-program")
+		require.Equal(t, 127, p.Ended())
+		require.Contains(t, p.Log(), `program "./no-such-program" was not found on this machine`)
+	})
+	t.Run("Ctrl-C", func(t *testing.T) {
+		p := start("-n", "2", "--", "sh", "-c", "trap 'echo asked; exit' TERM; echo ready; while :; do sleep 0.05; done")
+		require.Eventually(t, func() bool { return strings.Count(p.Log(), "ready") == 2 }, patience, 10*time.Millisecond)
+		p.Interrupt()
+		require.Equal(t, 130, p.Ended())
+		require.Equal(t, 2, strings.Count(p.Log(), "asked"))
+	})
+	t.Run("Ctrl-C twice", func(t *testing.T) {
+		p := start("-n", "2", "--", "sh", "-c", "trap 'echo asked' TERM; echo ready; echo $$ > $DIR/$RANK.twice; while :; do sleep 0.05; done")
+		require.Eventually(t, func() bool { return strings.Count(p.Log(), "ready") == 2 }, patience, 10*time.Millisecond)
+		p.Interrupt()
+		require.Eventually(t, func() bool { return strings.Count(p.Log(), "asked") == 2 }, patience, 10*time.Millisecond)
+		began := time.Now()
+		p.Interrupt()
+		require.Equal(t, 130, p.Ended())
+		require.Less(t, time.Since(began), 8*time.Second, "it waited for the programs' time to end")
+	})
+	t.Run("killed itself", func(t *testing.T) {
+		p := start("-n", "2", "--", "sh", "-c", family)
+		var all []int
+		require.Eventually(t, func() bool {
+			all = nil
+			for rank := range 2 {
+				for _, who := range []string{"parent", "child", "daemon"} {
+					b, _ := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.%s", rank, who)))
+					if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+						all = append(all, pid)
+					}
+				}
+			}
+			return len(all) == 6
+		}, patience, 10*time.Millisecond)
+		p.Kill()
+		for _, pid := range all {
+			require.Eventually(t, func() bool { return !alive(pid) }, patience, 10*time.Millisecond, "process %d is left", pid)
+		}
+	})
+}
+
+func TestRun_OnSeveralNodes(t *testing.T) {
+	c := New(t)
+	run := func(t *testing.T, world, script string) (nodes [2]*Program) {
+		for i := range nodes {
+			nodes[i] = Start(t, fmt.Sprintf("%s-%d", world, i), "run", "--servers", c.Addresses(), "--nnodes", "2", "-n", "2", "--world", world, "--eviction", "1s", "--", "sh", "-c", script)
+		}
+		return nodes
+	}
+	t.Run("completes", func(t *testing.T) {
+		nodes := run(t, "job-1", `echo "rank $RANK of $WORLD_SIZE at $MASTER_ADDR:$MASTER_PORT"`)
+		text := ""
+		for _, n := range nodes {
+			require.Zero(t, n.Ended())
+			require.Equal(t, 2, strings.Count(n.Log(), "rank "), n.Log())
+			text += n.Log()
+		}
+		port := regexp.MustCompile(`127\.0\.0\.1:([1-9][0-9]+)`).FindString(text)
+		for rank := range 4 {
+			require.Contains(t, text, fmt.Sprintf("[%d] rank %d of 4 at %s\n", rank, rank, port))
+		}
+	})
+	t.Run("one rank fails", func(t *testing.T) {
+		nodes := run(t, "job-2", `test $RANK != 3 || { sleep 0.3; exit 9; }; sleep 1000`)
+		for _, n := range nodes {
+			require.Equal(t, 9, n.Ended(), n.Log())
+		}
+	})
+	t.Run("Ctrl-C on one", func(t *testing.T) {
+		nodes := run(t, "job-3", `echo ready; sleep 1000`)
+		for _, n := range nodes {
+			c.Eventually("output", func() bool { return strings.Count(n.Log(), "ready") == 2 })
+		}
+		nodes[1].Interrupt()
+		require.Equal(t, 130, nodes[1].Ended())
+		require.Equal(t, 1, nodes[0].Ended(), nodes[0].Log())
+		require.Contains(t, nodes[0].Log(), "interrupted")
+	})
+	t.Run("one node is killed", func(t *testing.T) {
+		nodes := run(t, "job-4", `echo ready $$; sleep 1000`)
+		var all []int
+		for _, n := range nodes {
+			c.Eventually("output", func() bool { return strings.Count(n.Log(), "ready") == 2 })
+			for _, m := range regexp.MustCompile(`ready ([0-9]+)`).FindAllStringSubmatch(n.Log(), -1) {
+				pid, err := strconv.Atoi(m[1])
+				require.NoError(t, err)
+				all = append(all, pid)
+			}
+		}
+		nodes[0].Kill()
+		require.Equal(t, 1, nodes[1].Ended())
+		requireGone(t, c, all)
+	})
+}
