@@ -163,7 +163,7 @@ func TestRun_Wait(t *testing.T) {
 	f.ended = 0 // train is starting
 	code, _, errs = muster(t, servers, "world", "wait", "train", "--for", "live", "--timeout", "300ms")
 	require.Equal(t, exitTimeout, code)
-	require.Contains(t, errs, "world train is Starting (3/6 joined) and not live yet; 'muster explain train' tells why")
+	require.Contains(t, errs, "world train is Starting (3/6 joined) and not live yet: ranks 3-5 have not joined; 'muster explain train' tells more")
 	code, _, errs = muster(t, servers, "world", "wait", "train", "--for", "ended", "--generation", "6")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "there is no world train of generation 6")

@@ -1,0 +1,71 @@
+package lint
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wallClockReaders are the files that may turn a time into a date: what they write is for people, or seeds the numbers of an empty cluster.
+var wallClockReaders = []string{"system/seal.go", "system/restore.go", "cmd/muster/node/node.go", "raftnode/raftnodetest/cluster.go"}
+
+// TestWallClock: no decision of a server, a member or an agent rests on what day it is, so that a machine whose clock is an hour off is
+// as good as any other. Everything is timed by differences of the monotonic clock.
+func TestWallClock(t *testing.T) {
+	for _, name := range goFiles(t) {
+		reads, err := readsWallClock(filepath.Join(root, name), nil)
+		if err != nil {
+			t.Logf("%s cannot be read yet: %v", name, err)
+			continue
+		}
+		allowed := slices.Contains(wallClockReaders, name)
+		switch {
+		case reads && !allowed:
+			t.Errorf("%s: turns a time into a date", name)
+		case allowed && !reads:
+			t.Errorf("%s: is allowed to read the wall clock, and does not", name)
+		}
+	}
+}
+
+// readsWallClock finds calls such as t.UnixMilli() and t.Round(0), which drop the monotonic clock.
+func readsWallClock(name string, src any) (bool, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.SkipObjectResolution)
+	if err != nil {
+		return false, err
+	}
+	reads := false
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		selector, ok := call.Fun.(*ast.SelectorExpr)
+		if ok && (len(call.Args) == 0 && strings.HasPrefix(selector.Sel.Name, "Unix") || selector.Sel.Name == "AsTime") {
+			reads = true
+		}
+		return true
+	})
+	return reads, nil
+}
+
+func TestWallClock_Snippet(t *testing.T) {
+	for src, want := range map[string]bool{
+		`package a; var x = time.Now().UnixNano()`:   true,
+		`package a; var x = t.Unix()`:                true,
+		`package a; var x = p.AsTime()`:              true,
+		`package a; var x = time.UnixMilli(7)`:       false,
+		`package a; var x = time.Since(t)`:           false,
+		`package a; var x = unix.Kill(1, 2)`:         false,
+		`package a; func UnixMilli() { f.Unix = 3 }`: false,
+	} {
+		got, err := readsWallClock("a.go", src)
+		if err != nil || got != want {
+			t.Errorf("%s: %v, %v; want %v", src, got, err, want)
+		}
+	}
+}
