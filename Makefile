@@ -11,7 +11,7 @@ STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test test-long lint generate check-generate regenerate demo cluster cluster-stop fuzz clean
+.PHONY: help build test test-long lint generate check-generate regenerate demo torture cluster cluster-stop fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +47,13 @@ regenerate: $(BUF) $(PLUGINS)
 	rm -rf $(GENERATED)
 	PATH="$(TOOLS):$$PATH" $(BUF) generate proto --template .ci/tools/buf.gen.yaml --output $(GENERATED)
 
-demo: build ## three servers, two worlds, a killed leader, a restore: about a minute
-	go build -o .build/demo ./deploy/demo
-	.build/demo -muster ./muster
+demo: build ## three servers, two host agents, killed leaders, ranks and agents, a restore: under a minute
+	go build -o .build/ ./deploy/demo ./deploy/wordcount
+	.build/demo -muster ./muster -wordcount .build/wordcount
+
+torture: build ## ten worlds of programs over four agents while the leader is killed every three seconds: over a minute
+	go build -o .build/ ./deploy/torture
+	.build/torture -muster ./muster
 
 cluster: build ## start three local nodes in the background, data below .muster/
 	deploy/cluster.sh start

@@ -400,6 +400,11 @@ func (s *State) rankEnded(w *world, slot Slot, present *musterv1.ProcRecord, exi
 	case hasBegun(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE:
 	case s.isAsked(w, rec):
 		rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, s.stops[w.rec.Stop].rec.Reason
+		if text == completedText {
+			text = "stopped"
+		} else {
+			text = "stopped: " + text
+		}
 	case exit.Code == 0 && exit.Signal == 0 && exit.Failure == "":
 		rec.Health, rec.Cause = musterv1.Health_HEALTH_COMPLETED, ""
 	default:
@@ -426,6 +431,9 @@ func (s *State) isAsked(w *world, rec *musterv1.ProcRecord) bool {
 	return ok && op.targets[i].Proc.Incarnation == rec.Proc.Incarnation
 }
 
+// completedText is how an exit with success is told.
+const completedText = "completed"
+
 // describeExit goes on from "rank 3 ".
 func describeExit(e *musterv1.Exit) string {
 	last := strings.TrimRight(e.GetLastLines(), "\n")
@@ -439,7 +447,7 @@ func describeExit(e *musterv1.Exit) string {
 	case e.GetSignal() != 0:
 		text = "was ended by " + SignalName(e.Signal)
 	case e.GetCode() == 0:
-		return "completed"
+		return completedText
 	default:
 		text = fmt.Sprintf("exited with code %d", e.GetCode())
 	}

@@ -7,36 +7,55 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
+
+	"muster/deploy/fleet"
+	musterv1 "muster/proto/muster/v1"
 )
 
-// deadline is for the whole demo. It takes less than a quarter of that.
-const deadline = 90 * time.Second
+// deadline is for the whole demo. It takes less than half of that.
+const deadline = 2 * time.Minute
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "rank" {
-		if err := rankMain(os.Args[2:]); err != nil {
-			fmt.Fprintf(os.Stderr, "rank: %v\n", err)
+	if len(os.Args) > 1 && os.Args[1] == "member" {
+		if err := memberMain(os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "member: %v\n", err)
 			os.Exit(1)
 		}
 		return
 	}
 	muster := flag.String("muster", "./muster", "the muster binary")
+	wordcount := flag.String("wordcount", ".build/wordcount", "the binary of deploy/wordcount")
 	keep := flag.Bool("keep", false, "keep the directory with logs and data")
 	flag.Parse()
-	if err := run(*muster, *keep); err != nil {
+	if err := run(*muster, *wordcount, *keep); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: failed: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Println("demo: ok")
 }
 
+// demo is what the steps of the story share.
+type demo struct {
+	*fleet.Fleet
+	wordcount string // the binary
+
+	standby *members
+	a, b    *fleet.Host
+	// killed is the node that was killed; before is what standby was then, and acked what the writer has made of it since.
+	killed *fleet.Server
+	before *musterv1.ViewResponse
+	writer *writer
+	acked  []write
+	// saved is what was in the state when it was saved.
+	saved *musterv1.ViewResponse
+}
+
 // run plays the story and cleans up, whatever became of it.
-func run(muster string, keep bool) error {
-	// Children are to die with this process, which the kernel takes for the thread that started them: see dieWithParent.
+func run(muster, wordcount string, keep bool) error {
+	// Children are to die with this process, which the kernel takes for the thread that started them: see fleet.Start.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -44,42 +63,34 @@ func run(muster string, keep bool) error {
 	ctx, cancel := context.WithTimeoutCause(interrupted, deadline, fmt.Errorf("it took longer than %v", deadline))
 	defer cancel()
 
-	muster, err := filepath.Abs(muster)
+	f, err := fleet.New(muster)
 	if err != nil {
-		return fmt.Errorf("the muster binary: %w", err)
+		return err
 	}
-	dir, err := os.MkdirTemp("", "muster-demo-")
-	if err != nil {
-		return fmt.Errorf("temporary directory: %w", err)
-	}
-	d := &demo{muster: muster, dir: dir, began: time.Now(), processes: &processes{dir: dir}}
-	err = d.play(ctx)
+	err = (&demo{Fleet: f, wordcount: wordcount}).play(ctx)
 	if interrupted.Err() != nil {
 		err = context.Cause(interrupted)
 	} else if err != nil {
-		d.processes.tails(os.Stderr)
+		f.Tails(os.Stderr)
 	}
-	err = errors.Join(err, d.processes.killAll(), d.disconnect())
-	if keep {
-		fmt.Fprintf(os.Stderr, "logs and data are kept in %s\n", dir)
-		return err
-	}
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(err, f.Close(keep))
 }
 
 // play is the story.
 func (d *demo) play(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		d.startCluster,
-		d.createWorlds,
-		d.startRanks,
+		d.startStandby,
+		d.createWords,
 		d.killLeader,
 		d.restartKilled,
 		d.checkWords,
 		d.checkNobodyNoticed,
+		d.failRank,
+		d.killAgent,
 		d.killWorker,
 		d.saveState,
-		d.stopWorlds,
+		d.stopStandby,
 		d.loseEverything,
 		d.startCluster,
 		d.restoreState,

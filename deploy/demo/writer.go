@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"muster/deploy/fleet"
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/client"
 )
@@ -74,7 +75,7 @@ func (w *writer) rest() ([]write, error) {
 // withLabels is the view as it must be when a world has got the labels of these writes, and had none before.
 func withLabels(view *musterv1.ViewResponse, name string, acked []write) *musterv1.ViewResponse {
 	view = proto.CloneOf(view)
-	w := world(view, name)
+	w := fleet.World(view, name)
 	for _, write := range acked {
 		w.Labels = append(w.Labels, write.label)
 		w.LabelRevision = write.revision

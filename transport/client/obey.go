@@ -110,6 +110,10 @@ func (s *session) judged(verdicts *musterv1.Verdicts) error {
 			}
 			return errRejoin
 		case musterv1.Verdict_KIND_SUPERSEDED, musterv1.Verdict_KIND_ENDED, musterv1.Verdict_KIND_UNKNOWN:
+			stopped := m.stopped()
+			if verdict.GetKind() == musterv1.Verdict_KIND_ENDED && m.cfg.Handler == nil && stopped != nil {
+				return stopped // its answer to the stop ended the world, and the acknowledgement is still on its way
+			}
 			return &Ended{Kind: verdict.GetKind(), Status: verdict.GetStatus(), Proc: verdict.GetProc()}
 		}
 	}

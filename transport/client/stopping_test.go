@@ -136,6 +136,30 @@ func TestMember_StopWithoutHandler(t *testing.T) {
 	})
 }
 
+// … also where its world ends with its answer, and that is heard first.
+func TestMember_StopWithoutHandlerEndsTheWorld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1")
+		f.nodes["n1"].admit(501)
+		f.lead("n1", 100, 2, "n1")
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			return s.serve(100, 2, func(message *musterv1.SessionRequest) error {
+				switch {
+				case message.GetReport().GetSeq() == 2:
+					return s.stop(me(501), 700, 699)
+				case message.GetStopResult() != nil:
+					return s.verdict(me(501), musterv1.Verdict_KIND_ENDED, musterv1.Status_STATUS_STOPPED)
+				}
+				return nil
+			})
+		}
+		m := joinW(t, f.client(t, "n1"), MemberConfig{})
+		<-m.Done()
+		var stopped *Stopped
+		require.ErrorAs(t, m.Err(), &stopped)
+	})
+}
+
 // … and when nobody says that it has come through, at the end of the time it was given.
 func TestMember_StopWithoutHandlerUnacknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,14 +45,15 @@ func RunShim() error {
 		return nil
 	}
 	k.say(news{Started: true})
-	go k.reap(signals, cmd.Process.Pid)
+	k.program = cmd.Process.Pid
+	go k.reapOnSignal(signals)
 	go func() {
 		_, _ = io.Copy(io.Discard, lifeline) // the agent never writes: this ends with it
-		killDescendants()
+		k.killDescendants()
 	}()
 	_ = cmd.Wait()
-	k.stopReaping()
-	killDescendants()
+	k.waited.Store(true)
+	k.killDescendants()
 	k.say(ended(cmd.ProcessState))
 	return nil
 }
@@ -69,10 +70,9 @@ func closeOnExec() {
 
 // keeper is the state of one shim.
 type keeper struct {
-	tell *json.Encoder
-
-	mu   sync.Mutex
-	done bool // the program has been waited for: whatever is left may be reaped by anybody
+	tell    *json.Encoder
+	program int         // its pid
+	waited  atomic.Bool // the program has been waited for
 }
 
 func (k *keeper) say(n news) { _ = k.tell.Encode(n) } // nobody listens any more when the agent has gone
@@ -155,38 +155,34 @@ func checkProgram(name, path string) error {
 	return nil
 }
 
-// reap waits for what the program has left behind and has ended since.
-func (k *keeper) reap(signals <-chan os.Signal, program int) {
+// reapOnSignal waits for what the program has left behind and has ended since.
+func (k *keeper) reapOnSignal(signals <-chan os.Signal) {
 	for s := range signals {
 		if s != syscall.SIGCHLD {
 			continue
 		}
-		k.mu.Lock()
-		if !k.done {
-			for _, p := range children() {
-				if p.pid != program && p.zombie {
-					_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
-				}
+		for _, p := range children() {
+			if p.zombie {
+				k.reap(p.pid)
 			}
 		}
-		k.mu.Unlock()
 	}
 }
 
-func (k *keeper) stopReaping() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.done = true
+// reap waits for a process that has ended, if it is a child. How the program itself ended is for whoever started it to learn.
+func (k *keeper) reap(pid int) {
+	if pid != k.program || k.waited.Load() {
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	}
 }
 
 // killDescendants kills everything below this process until nothing is left. What is forked meanwhile is found in the next round.
-func killDescendants() {
+func (k *keeper) killDescendants() {
 	for {
-		left := descendants(os.Getpid())
 		alive := 0
-		for _, p := range left {
+		for _, p := range descendants(os.Getpid()) {
 			if p.zombie {
-				_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil) // no effect on what is not our child
+				k.reap(p.pid)
 				continue
 			}
 			alive++

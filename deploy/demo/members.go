@@ -9,46 +9,46 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"muster/deploy/fleet"
 )
 
-// ranks is the processes of one world, by rank.
-type ranks struct {
+// members is the processes that have joined a world by themselves, by rank.
+type members struct {
 	world     string
-	processes []*rankProcess
+	processes []*memberProcess
 }
 
-// rankProcess is one of them, and what it has said so far.
-type rankProcess struct {
-	*process
+// memberProcess is one of them, and what it has said so far.
+type memberProcess struct {
+	*fleet.Process
 	said *lines
 }
 
-// startRanks starts the processes of a world, which join it by themselves. args go to each of them.
-func startRanks(ps *processes, addresses []string, world string, n int, args ...string) (*ranks, error) {
+// startMembers starts the processes of a world, which join it by themselves.
+func startMembers(f *fleet.Fleet, world string, n int) (*members, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding the demo's own program: %w", err)
 	}
-	rs := &ranks{world: world}
+	ms := &members{world: world}
 	for rank := range n {
-		cmd := exec.Command(program, append([]string{
-			"rank", "-servers", strings.Join(addresses, ","), "-world", world, "-rank", strconv.Itoa(rank), "-ranks", strconv.Itoa(n),
-		}, args...)...)
+		cmd := exec.Command(program, "member", "-servers", strings.Join(f.Addresses(), ","), "-world", world, "-rank", strconv.Itoa(rank))
 		said := &lines{}
 		cmd.Stdout = said
-		p, err := ps.start(fmt.Sprintf("%s-%d", world, rank), cmd)
+		p, err := f.Start(fmt.Sprintf("%s-%d", world, rank), cmd)
 		if err != nil {
 			return nil, err
 		}
-		rs.processes = append(rs.processes, &rankProcess{process: p, said: said})
+		ms.processes = append(ms.processes, &memberProcess{p, said})
 	}
-	return rs, nil
+	return ms, nil
 }
 
 // saying is how many of the processes have said a line.
-func (rs *ranks) saying(line string) int {
+func (ms *members) saying(line string) int {
 	n := 0
-	for _, p := range rs.processes {
+	for _, p := range ms.processes {
 		if p.said.has(line) {
 			n++
 		}

@@ -19,10 +19,8 @@ const (
 
 // part is what a rank has counted.
 type part struct {
-	// Generation is the world's: a process of an earlier world of that name must not add to this count.
-	Generation uint64
-	Rank       int
-	Counts     wordCounts
+	Rank   int
+	Counts wordCounts
 }
 
 // receipt says that rank 0 has a part; Problem says why not.
@@ -66,7 +64,7 @@ func collect(ctx context.Context, l net.Listener, own part, ranks int) (wordCoun
 		if err != nil {
 			return nil, fmt.Errorf("collecting: %w", errors.Join(err, context.Cause(ctx)))
 		}
-		p, err := receive(conn, own.Generation, ranks)
+		p, err := receive(conn, ranks)
 		if err == nil && !have[p.Rank] {
 			have[p.Rank] = true
 			merged.merge(p.Counts)
@@ -80,16 +78,13 @@ func collect(ctx context.Context, l net.Listener, own part, ranks int) (wordCoun
 }
 
 // receive reads one part.
-func receive(conn net.Conn, generation uint64, ranks int) (part, error) {
+func receive(conn net.Conn, ranks int) (part, error) {
 	var p part
 	if err := conn.SetDeadline(time.Now().Add(deliverPatience)); err != nil {
 		return p, err
 	}
 	if err := gob.NewDecoder(io.LimitReader(conn, maxPart)).Decode(&p); err != nil {
 		return p, fmt.Errorf("reading: %w", err)
-	}
-	if p.Generation != generation {
-		return p, fmt.Errorf("rank %d is of generation %d, this is %d", p.Rank, p.Generation, generation)
 	}
 	if p.Rank < 0 || p.Rank >= ranks {
 		return p, fmt.Errorf("there is no rank %d", p.Rank)

@@ -53,8 +53,7 @@ func TestSourceFiles_Sorted(t *testing.T) {
 	require.ErrorContains(t, err, "no Go files")
 }
 
-// TestCollect_OncePerRank delivers a part twice, one of another life of the world, one of a rank that does not exist, and
-// garbage: what counts is one part of each rank.
+// TestCollect_OncePerRank delivers a part twice, one of a rank that does not exist, and garbage: what counts is one part of each rank.
 func TestCollect_OncePerRank(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -67,19 +66,18 @@ func TestCollect_OncePerRank(t *testing.T) {
 	}
 	results := make(chan result, 1)
 	go func() {
-		counts, err := collect(ctx, listener, part{Generation: 7, Counts: wordCounts{"own": 1}}, 3)
+		counts, err := collect(ctx, listener, part{Counts: wordCounts{"own": 1}}, 3)
 		results <- result{counts, err}
 	}()
-	one := part{Generation: 7, Rank: 1, Counts: wordCounts{"own": 1, "one": 1}}
+	one := part{Rank: 1, Counts: wordCounts{"own": 1, "one": 1}}
 	require.NoError(t, deliver(ctx, address, one))
 	require.NoError(t, deliver(ctx, address, one))
-	require.ErrorContains(t, deliver(ctx, address, part{Generation: 6, Rank: 2, Counts: wordCounts{"late": 1}}), "generation 6")
-	require.ErrorContains(t, deliver(ctx, address, part{Generation: 7, Rank: 3, Counts: wordCounts{"much": 1}}), "no rank 3")
+	require.ErrorContains(t, deliver(ctx, address, part{Rank: 3, Counts: wordCounts{"much": 1}}), "no rank 3")
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	require.NoError(t, gob.NewEncoder(conn).Encode("garbage"))
 	require.NoError(t, conn.Close())
-	require.NoError(t, deliver(ctx, address, part{Generation: 7, Rank: 2, Counts: wordCounts{"two": 1}}))
+	require.NoError(t, deliver(ctx, address, part{Rank: 2, Counts: wordCounts{"two": 1}}))
 
 	got := <-results
 	require.NoError(t, got.err)

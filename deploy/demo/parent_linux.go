@@ -1,8 +1,0 @@
-package main
-
-import "syscall"
-
-// dieWithParent makes a child go when the demo is killed in a way that leaves it no time to clean up.
-func dieWithParent(attr *syscall.SysProcAttr) {
-	attr.Pdeathsig = syscall.SIGKILL
-}
