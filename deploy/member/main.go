@@ -29,8 +29,8 @@ func run() error {
 	if s := os.Getenv("MUSTER_SERVERS"); s != "" {
 		servers = s
 	}
-	world := flag.String("world", "", "world to join")
-	rank := flag.Uint("rank", 0, "rank to join as")
+	world := flag.String("world", "", "world to join; default what the host that started this program says")
+	rank := flag.Uint("rank", 0, "rank to join as, with -world")
 	address := flag.String("address", "", "where this program would listen, scheme:rest")
 	flag.StringVar(&servers, "servers", servers, "servers, separated by commas; default from MUSTER_SERVERS")
 	flag.Parse()
@@ -52,7 +52,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	log.Printf("joined %s[%d] as incarnation %d", *world, *rank, m.Incarnation())
+	log.Printf("joined %s[%d] as incarnation %d", m.Proc().GetWorld(), m.Proc().GetRank(), m.Incarnation())
 	select {
 	case <-m.Done():
 		var stopped *client.Stopped

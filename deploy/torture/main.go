@@ -87,7 +87,9 @@ func torture(ctx context.Context, f *fleet.Fleet, duration time.Duration) error 
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
-		g.Go(func() error { return seeThrough(ctx, f, name, i, duration*time.Duration(i)/worlds+offset*time.Duration(i)) })
+		g.Go(func() error {
+			return seeThrough(ctx, f, name, i, duration*time.Duration(i)/worlds+offset*time.Duration(i))
+		})
 	}
 	kills, killed := 0, errors.Join()
 	for began := time.Now(); time.Since(began) < duration && killed == nil && ctx.Err() == nil; kills++ {

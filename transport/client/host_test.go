@@ -23,7 +23,9 @@ type recorder struct {
 	ranks map[uint64]*Rank
 }
 
-func newRecorder(heard *timeline) *recorder { return &recorder{heard: heard, ranks: map[uint64]*Rank{}} }
+func newRecorder(heard *timeline) *recorder {
+	return &recorder{heard: heard, ranks: map[uint64]*Rank{}}
+}
 
 func (r *recorder) Port(*musterv1.SpawnOrder) (uint32, error) {
 	r.heard.add("port")
