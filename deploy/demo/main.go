@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"runtime"
-	"syscall"
 	"time"
 
 	"muster/deploy/fleet"
@@ -30,7 +26,10 @@ func main() {
 	wordcount := flag.String("wordcount", ".build/wordcount", "the binary of deploy/wordcount")
 	keep := flag.Bool("keep", false, "keep the directory with logs and data")
 	flag.Parse()
-	if err := run(*muster, *wordcount, *keep); err != nil {
+	err := fleet.Play(*muster, *keep, deadline, func(ctx context.Context, f *fleet.Fleet) error {
+		return (&demo{Fleet: f, wordcount: *wordcount}).play(ctx)
+	})
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "demo: failed: %v\n", err)
 		os.Exit(1)
 	}
@@ -51,29 +50,6 @@ type demo struct {
 	acked  []write
 	// saved is what was in the state when it was saved.
 	saved *musterv1.ViewResponse
-}
-
-// run plays the story and cleans up, whatever became of it.
-func run(muster, wordcount string, keep bool) error {
-	// Children are to die with this process, which the kernel takes for the thread that started them: see fleet.Start.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(interrupted, deadline, fmt.Errorf("it took longer than %v", deadline))
-	defer cancel()
-
-	f, err := fleet.New(muster)
-	if err != nil {
-		return err
-	}
-	err = (&demo{Fleet: f, wordcount: wordcount}).play(ctx)
-	if interrupted.Err() != nil {
-		err = context.Cause(interrupted)
-	} else if err != nil {
-		f.Tails(os.Stderr)
-	}
-	return errors.Join(err, f.Close(keep))
 }
 
 // play is the story.

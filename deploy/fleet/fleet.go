@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	musterv1 "muster/proto/muster/v1"
@@ -30,22 +33,33 @@ type Fleet struct {
 	all   []*Process
 }
 
-// New is a fleet of which nothing runs yet, in a new temporary directory.
-func New(muster string) (*Fleet, error) {
+// Play runs a story with a fleet of which nothing runs yet, in a temporary directory, for at most limit. Whatever becomes of it, a Ctrl-C
+// too, nothing is left running behind it, and unless it is to be kept, nothing of the directory; what failed is shown with the ends of the
+// logs.
+func Play(muster string, keep bool, limit time.Duration, story func(context.Context, *Fleet) error) error {
+	// Children are to die with this process, which the kernel takes for the thread that started them: see Start.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(interrupted, limit, fmt.Errorf("it took longer than %v", limit))
+	defer cancel()
 	muster, err := filepath.Abs(muster)
 	if err != nil {
-		return nil, fmt.Errorf("the muster binary: %w", err)
+		return fmt.Errorf("the muster binary: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "muster-fleet-")
 	if err != nil {
-		return nil, fmt.Errorf("temporary directory: %w", err)
+		return fmt.Errorf("temporary directory: %w", err)
 	}
-	return &Fleet{Muster: muster, Dir: dir, began: time.Now()}, nil
-}
-
-// Close kills what still runs and, unless it is to be kept, removes the directory.
-func (f *Fleet) Close(keep bool) error {
-	err := errors.Join(f.KillAll(), f.Disconnect())
+	f := &Fleet{Muster: muster, Dir: dir, began: time.Now()}
+	err = story(ctx, f)
+	if interrupted.Err() != nil {
+		err = context.Cause(interrupted)
+	} else if err != nil {
+		f.Tails(os.Stderr)
+	}
+	err = errors.Join(err, f.KillAll(), f.Disconnect())
 	if keep {
 		fmt.Fprintf(os.Stderr, "logs and data are kept in %s\n", f.Dir)
 		return err

@@ -11,12 +11,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,29 +39,14 @@ func main() {
 	duration := flag.Duration("duration", time.Minute, "how long leaders are killed")
 	keep := flag.Bool("keep", false, "keep the directory with logs and data")
 	flag.Parse()
-	if err := run(*muster, *duration, *keep); err != nil {
+	err := fleet.Play(*muster, *keep, *duration+slack, func(ctx context.Context, f *fleet.Fleet) error {
+		return torture(ctx, f, *duration)
+	})
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "torture: failed: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Println("torture: ok")
-}
-
-func run(muster string, duration time.Duration, keep bool) error {
-	runtime.LockOSThread() // children die with the thread that started them: see fleet.Start
-	defer runtime.UnlockOSThread()
-	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(interrupted, duration+slack, fmt.Errorf("not over %v behind the last kill", slack))
-	defer cancel()
-	f, err := fleet.New(muster)
-	if err != nil {
-		return err
-	}
-	err = torture(ctx, f, duration)
-	if err != nil && interrupted.Err() == nil {
-		f.Tails(os.Stderr)
-	}
-	return errors.Join(err, f.Close(keep))
 }
 
 func torture(ctx context.Context, f *fleet.Fleet, duration time.Duration) error {

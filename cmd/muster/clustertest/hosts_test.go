@@ -179,7 +179,7 @@ func TestStop_ExitCode143IsStopped(t *testing.T) {
 		v, err := cl.Cluster().ViewStop(within(t, patience), operation)
 		require.NoError(t, err)
 		require.True(t, v.Done)
-		require.Equal(t, "exited with code 143", v.Targets[0].Outcome)
+		require.Equal(t, "stopped: exited with code 143", v.Targets[0].Outcome)
 		<-a.member.Done()
 
 		b := newAgent().join(t, c, "v", "b")

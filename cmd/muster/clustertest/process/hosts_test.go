@@ -372,3 +372,57 @@ func TestRun_OnSeveralNodes(t *testing.T) {
 		requireGone(t, c, all)
 	})
 }
+
+// An agent that is asked to end asks its programs first, and leaves: the cluster need not wait for a lease.
+func TestHost_AskedToEnd(t *testing.T) {
+	c := New(t)
+	first, _ := startHost(t, c, "machine-a", "--world", "w")
+	second, _ := startHost(t, c, "machine-b", "--world", "w")
+	dir := c.create(t, "w", 4, `trap 'touch $DIR/$RANK.asked; exit 3' TERM; echo $$ > $DIR/$RANK.pid; while :; do sleep 0.05; done`, "--lease", "1m", "--delivery-timeout", "1m")
+	c.wait(t, 0, "w", "live")
+	all := pids(t, c, dir, 4)
+	require.Zero(t, first.Stop())
+	require.Regexp(t, `rank [0-3] on machine-a`, c.wait(t, 1, "w", "completed"))
+	require.Equal(t, 1, second.Ended())
+	for _, pid := range all {
+		require.False(t, alive(pid))
+	}
+	asked, err := filepath.Glob(filepath.Join(dir, "*.asked"))
+	require.NoError(t, err)
+	require.Len(t, asked, 4)
+}
+
+// Without a cluster programs go on, unless the agent was told that they must not.
+func TestHost_Orphans(t *testing.T) {
+	c := New(t)
+	goesOn, _ := startHost(t, c, "machine-a", "--world", "w", "--rank", "0")
+	stops, _ := startHost(t, c, "machine-b", "--world", "w", "--rank", "1", "--orphan", "stop", "--orphan-timeout", "1s")
+	dir := c.create(t, "w", 4, `echo $$ > $DIR/$RANK.pid; sleep 1000`)
+	c.wait(t, 0, "w", "live")
+	pids(t, c, dir, 4)
+	of := func(rank int) int {
+		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.pid", rank)))
+		require.NoError(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(t, err)
+		return pid
+	}
+	for _, s := range c.Servers {
+		s.Kill()
+	}
+	for _, rank := range []int{2, 3} {
+		require.Eventually(t, func() bool { return !alive(of(rank)) }, patience, 20*time.Millisecond)
+	}
+	require.Contains(t, stops.Log(), "no leader was reached for too long")
+	for _, rank := range []int{0, 1} {
+		require.True(t, alive(of(rank)))
+	}
+	// The cluster comes back, and is told.
+	for _, s := range c.Servers {
+		s.Start()
+	}
+	require.Contains(t, c.wait(t, 1, "w", "completed"), "machine-b")
+	require.Equal(t, 1, goesOn.Ended())
+	require.Equal(t, 1, stops.Ended())
+	require.False(t, alive(of(0)))
+}
