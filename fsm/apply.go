@@ -152,6 +152,12 @@ func (s *State) applyCommand(c *musterv1.Command) *musterv1.Outcome {
 		return s.applyDeleteWorld(c.DeleteWorld)
 	case *musterv1.Command_Start:
 		return s.applyStart(c.Start)
+	case *musterv1.Command_Set:
+		return s.applySet(c.Set)
+	case *musterv1.Command_ReleaseAlarm:
+		return s.applyReleaseAlarm(c.ReleaseAlarm)
+	case *musterv1.Command_Brake:
+		return s.applyBrake(c.Brake)
 	default: // a TermStart among other commands
 		return refuse(musterv1.Reason_REASON_INVALID, "%T must be the only command of its entry", c)
 	}

@@ -509,6 +509,9 @@ func stopsOnFailure(spec *musterv1.WorldSpec) bool {
 
 // applyUndeliverable: who has not confirmed an order in time, and was not heard either, is out of reach.
 func (s *State) applyUndeliverable(u *musterv1.Undeliverable) *musterv1.Outcome {
+	if s.Braked() {
+		return &musterv1.Outcome{}
+	}
 	for _, o := range u.GetOrders() {
 		m := memberOf(o.GetProc())
 		slot, rec := s.lookup(m)

@@ -42,7 +42,7 @@ func (s *State) applyDue(d *musterv1.Due) *musterv1.Outcome {
 
 func (s *State) stillDue(kind TimerKind, generation uint64) *world {
 	at, ok := s.Deadline(Timer{Kind: kind, ID: generation})
-	if !ok || s.entry.stampNs <= at {
+	if !ok || s.entry.stampNs <= at || s.Braked() {
 		return nil
 	}
 	return s.byGeneration[generation]

@@ -32,6 +32,28 @@ func (l *eventLog) add(e *musterv1.Event, settings *musterv1.Settings) {
 	}
 }
 
+// restore is add for an event that happened before; only worlds that are known have a ring.
+func (l *eventLog) restore(e *musterv1.Event, settings *musterv1.Settings, known bool) {
+	if known {
+		l.add(e, settings)
+	} else {
+		l.cluster = ringAppend(l.cluster, e, int(settings.GetEvents()))
+	}
+}
+
+// refitEvents brings the rings to the sizes of the settings, as they would be in a state that was loaded from a file now.
+func (s *State) refitEvents() {
+	ended := make(map[uint64]bool, len(s.ended))
+	for _, rec := range s.ended {
+		ended[rec.Generation] = true
+	}
+	fresh := newEventLog()
+	for _, e := range s.events.all() {
+		fresh.restore(e, s.core.Settings, ended[e.Generation] || s.byGeneration[e.Generation] != nil)
+	}
+	s.events = fresh
+}
+
 // all returns every event held by any ring once, oldest first.
 func (l *eventLog) all() []*musterv1.Event {
 	out := slices.Clone(l.cluster)

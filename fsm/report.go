@@ -221,6 +221,9 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		ranks []uint32
 		text  string
 	}
+	if s.Braked() {
+		return &musterv1.Outcome{}
+	}
 	var rounds []*round
 	var managing *musterv1.ProcRef
 	for _, p := range e.Procs {

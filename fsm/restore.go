@@ -32,7 +32,7 @@ func (s *State) applyWhileStaged(c *musterv1.Command) (out *musterv1.Outcome, ha
 		*musterv1.Command_RestoreBegin, *musterv1.Command_RestoreChunk,
 		*musterv1.Command_RestoreCommit, *musterv1.Command_RestoreAbort:
 		return nil, false
-	case *musterv1.Command_Expire, *musterv1.Command_Due, *musterv1.Command_Undeliverable:
+	case *musterv1.Command_Expire, *musterv1.Command_Due, *musterv1.Command_Undeliverable, *musterv1.Command_Brake:
 		return &musterv1.Outcome{}, true
 	case *musterv1.Command_NodeStart, *musterv1.Command_StopResult, *musterv1.Command_Answers:
 		return refuse(musterv1.Reason_REASON_RESTORING, "a restore is under way: say it again in a moment"), true
@@ -160,6 +160,7 @@ func (s *State) adopt(file *State, unixMicros uint64) {
 	core.LastWorldDropped = max(file.core.LastWorldDropped, s.core.LastWorldDropped)
 	core.GraceUntilNs = core.ClockNs + core.Settings.GetGraceNs()
 	core.BareTermStarts = 0
+	core.Brake = nil // nobody is silent who has a lease
 	nodes, requests, entry, digest := s.nodes, s.requests, s.entry, s.digest
 	*s = *file
 	s.nodes, s.requests, s.entry, s.digest = nodes, requests, entry, digest

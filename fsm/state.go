@@ -7,13 +7,15 @@ import (
 )
 
 // MachineVersion is the newest set of rules that this binary knows.
-const MachineVersion = hostsVersion
+const MachineVersion = brakeVersion
 
 const (
 	// firstMachineVersion is what a cluster begins with whose first leader does not say what it knows.
 	firstMachineVersion = 1
 	// hostsVersion brought hosts, what they run, and why a world is in trouble.
 	hostsVersion = 2
+	// brakeVersion brought the mass-expiry brake and settings that can be changed.
+	brakeVersion = 3
 )
 
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.

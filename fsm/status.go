@@ -36,7 +36,7 @@ func (s *State) Status() *musterv1.StateStatus {
 	return &musterv1.StateStatus{
 		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Epoch: s.core.Epoch, Number: s.core.Number, ClockNs: s.core.ClockNs,
 		Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)), Unhealthy: s.unhealthy,
-		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)),
+		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)), Brake: s.Brake(),
 	}
 }
 

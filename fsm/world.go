@@ -320,6 +320,11 @@ func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
 	delete(s.worlds, rec.World)
 	delete(s.byGeneration, rec.Generation)
 	s.putEnded(rec)
+	s.dropSurplusEnded()
+}
+
+// dropSurplusEnded forgets the oldest of what has ended where more is kept than there may be.
+func (s *State) dropSurplusEnded() {
 	for len(s.ended) > int(s.core.Settings.GetEndedWorlds()) {
 		s.dropEnded(0)
 	}

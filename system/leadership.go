@@ -37,6 +37,7 @@ type leadership struct {
 	orders    *deliver.Queue
 	collector *collector
 	gone      *goneHolders
+	brake     brakeWatch // watch's
 
 	mu           sync.Mutex
 	observations []observation
@@ -110,6 +111,7 @@ func (l *leadership) watch(ctx context.Context) {
 		}
 		for l.observe() == health.MaxRound && ctx.Err() == nil {
 		}
+		l.brake.look(l, l.clock.NowNs())
 		if gone := detached.look(l); len(gone) > 0 {
 			l.propose(judgement(nil, &musterv1.Due{Detached: gone}, nil))
 		}
@@ -124,19 +126,39 @@ func (l *leadership) observe() int {
 	if len(due) == 0 {
 		return 0
 	}
+	var passed []fsm.Timer
+	restoring := false
+	l.state.Read(func(s *fsm.State) {
+		var back []fsm.Timer
+		passed, back = health.Decide(now, due, s)
+		l.timers.Add(back...)
+		restoring = s.Restoring()
+	})
+	if restoring {
+		return len(due)
+	}
+	if slices.ContainsFunc(passed, heldByBrake) && l.brake.hold(l, now) {
+		passed = slices.DeleteFunc(passed, heldByBrake)
+	}
 	var seen []*musterv1.Command
 	l.state.Read(func(s *fsm.State) {
-		passed, back := health.Decide(now, due, s)
-		l.timers.Add(back...)
-		if s.Restoring() {
-			return
-		}
+		// Between the two reads the state may have gone on.
+		passed = slices.DeleteFunc(passed, func(t fsm.Timer) bool { at, ok := s.Deadline(t); return !ok || at >= now })
 		for some := range slices.Chunk(passed, maxJudged) {
 			seen = append(seen, judgement(s.Observe(some))...)
 		}
 	})
 	l.propose(seen)
 	return len(due)
+}
+
+// heldByBrake: what the mass-expiry brake holds back.
+func heldByBrake(t fsm.Timer) bool {
+	switch t.Kind {
+	case fsm.TimerMember, fsm.TimerDelivery, fsm.TimerStart, fsm.TimerEviction:
+		return true
+	}
+	return false
 }
 
 // maxJudged bounds what one observation names: with the longest names it stays below 32 KiB, and an entry has room for it.

@@ -123,7 +123,9 @@ func TestSeal_JudgementIsNotStarved(t *testing.T) {
 // TestObserve_ManyAtOnceFit: a round of expiries of procs with the longest names is cut into parts that an entry has room for.
 func TestObserve_ManyAtOnceFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _, _ := newFake(t, nil)
+		settings := fsm.DefaultSettings()
+		settings.BrakePercent = 100 // nothing is held back
+		f, _, _ := newFake(t, settings)
 		l := f.lead()
 		name := strings.Repeat("\U00020000", 63)
 		const n = 1000

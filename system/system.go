@@ -129,6 +129,16 @@ func (s *System) Start(ctx context.Context, q *musterv1.StartRequest) (*musterv1
 	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Start{Start: q}})
 }
 
+// Set changes settings.
+func (s *System) Set(ctx context.Context, q *musterv1.SetRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Set{Set: q}})
+}
+
+// ReleaseAlarm has the mass-expiry brake let go.
+func (s *System) ReleaseAlarm(ctx context.Context, q *musterv1.ReleaseAlarmRequest) (*musterv1.Outcome, error) {
+	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_ReleaseAlarm{ReleaseAlarm: q}})
+}
+
 // RegisterNode puts a node's registration into the state.
 func (s *System) RegisterNode(ctx context.Context, n *musterv1.NodeRecord) (*musterv1.Outcome, error) {
 	return s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_NodeStart{NodeStart: &musterv1.NodeStart{Node: n}}})

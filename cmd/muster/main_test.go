@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 	"muster/transport/client"
@@ -118,6 +119,14 @@ func (f *fake) RestoreState(stream grpc.ClientStreamingServer[musterv1.RestoreSt
 		f.adopted = f.adopted || piece.GetAdopt()
 		f.restored = append(f.restored, piece.GetData()...)
 	}
+}
+
+func (f *fake) Set(context.Context, *musterv1.SetRequest) (*musterv1.SetResponse, error) {
+	return &musterv1.SetResponse{Settings: fsm.DefaultSettings()}, nil
+}
+
+func (f *fake) ReleaseAlarm(context.Context, *musterv1.ReleaseAlarmRequest) (*musterv1.ReleaseAlarmResponse, error) {
+	return &musterv1.ReleaseAlarmResponse{Brake: &musterv1.Brake{State: musterv1.Brake_STATE_RELEASED, Silent: 6, Agents: 9}}, nil
 }
 
 func (f *fake) RejoinNode(_ context.Context, req *musterv1.RejoinNodeRequest) (*musterv1.RejoinNodeResponse, error) {

@@ -12,6 +12,7 @@ import (
 // settingsFlags are the settings that a new cluster takes from its first leader's flags.
 type settingsFlags struct {
 	report, lease, grace, start, eviction, delivery, procTimeout, stopMargin, window, retention time.Duration
+	brakePercent, brakeMinimum                                                                  uint32
 }
 
 func (f *settingsFlags) register(flags *pflag.FlagSet) {
@@ -35,6 +36,8 @@ func (f *settingsFlags) register(flags *pflag.FlagSet) {
 	} {
 		flags.DurationVar(s.to, s.name, time.Duration(s.ns), s.usage)
 	}
+	flags.Uint32Var(&f.brakePercent, "brake-percent", d.BrakePercent, "silent agents, in percent of all, above which a mass expiry is held back")
+	flags.Uint32Var(&f.brakeMinimum, "brake-minimum", d.BrakeMinimum, "… and at least so many agents")
 }
 
 // settings are the defaults with the flags over them, checked.
@@ -45,6 +48,7 @@ func (f *settingsFlags) settings() (*musterv1.Settings, error) {
 	s.Timeouts.DeliveryNs, s.Timeouts.ProcTimeoutNs = int64(f.delivery), int64(f.procTimeout)
 	s.GraceNs, s.StopMarginNs = int64(f.grace), int64(f.stopMargin)
 	s.RequestWindowNs, s.RetentionNs = int64(f.window), int64(f.retention)
+	s.BrakePercent, s.BrakeMinimum = f.brakePercent, f.brakeMinimum
 	if err := fsm.ValidateSettings(s); err != nil {
 		return nil, &usageError{err}
 	}

@@ -38,11 +38,31 @@ func (g *Generator) hostCommand() *musterv1.Command {
 		return &musterv1.Command{Body: &musterv1.Command_Restart{Restart: g.restart()}}
 	case n < 90:
 		return &musterv1.Command{Body: &musterv1.Command_DeleteWorld{DeleteWorld: &musterv1.DeleteWorldRequest{Meta: g.meta(), World: g.world()}}}
+	case n < 91:
+		return g.brake()
 	case n < 92:
 		return &musterv1.Command{Body: &musterv1.Command_Start{Start: &musterv1.StartRequest{Meta: g.meta(), ExecutionId: fmt.Sprint("x", g.rng.IntN(9))}}}
 	default:
 		return &musterv1.Command{Body: &musterv1.Command_Leave{Leave: &musterv1.LeaveRequest{Proc: g.host(), Issued: g.issued()}}}
 	}
+}
+
+// brake moves the mass-expiry brake, lets it go, or changes a setting.
+func (g *Generator) brake() *musterv1.Command {
+	switch g.rng.IntN(4) {
+	case 0:
+		return &musterv1.Command{Body: &musterv1.Command_ReleaseAlarm{ReleaseAlarm: &musterv1.ReleaseAlarmRequest{Meta: g.meta()}}}
+	case 1:
+		one := []*musterv1.SettingChange{
+			{Name: "lease", Value: int64(3+g.rng.IntN(9)) * 1e9}, {Name: "brake-minimum", Value: int64(g.rng.IntN(3))},
+			{Name: "ended-worlds", Value: int64(g.rng.IntN(4))}, {Name: "world-events", Value: int64(g.rng.IntN(9))},
+			{Name: "orphan-stop", Value: int64(g.rng.IntN(3))}, {Name: "no-such-setting"},
+		}[g.rng.IntN(6)]
+		return &musterv1.Command{Body: &musterv1.Command_Set{Set: &musterv1.SetRequest{Meta: g.meta(), Changes: []*musterv1.SettingChange{one}}}}
+	}
+	return &musterv1.Command{Body: &musterv1.Command_Brake{Brake: &musterv1.BrakeChange{
+		To: musterv1.Brake_State(g.rng.IntN(4)), Agents: uint32(g.rng.IntN(12)), Silent: uint32(g.rng.IntN(12)),
+	}}}
 }
 
 // noteRuns remembers what hosts have been ordered to start, as they would.

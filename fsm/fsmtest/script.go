@@ -47,6 +47,7 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	restart w [all | rank …] · delete w · start EXECUTION
 //	explain w | w/0 · targets OPERATION
 //	stale …                            the commands sealed in the term before
+//	set name:value … · release · brake on|off|arm SILENT/AGENTS
 //	orders w/0 · view [ended] · events [GENERATION] · supervision w · status
 func Run(t *testing.T, path string) {
 	t.Helper()
@@ -218,6 +219,12 @@ func (s *script) print(a fsm.Applied) string {
 			fmt.Fprintf(&b, "forgot %d\n", o.DeleteWorld.Generations)
 		case *musterv1.Outcome_Start:
 			fmt.Fprintf(&b, "execution %s\n", o.Start.ExecutionId)
+		case *musterv1.Outcome_Set:
+			for _, one := range fsm.ListSettings(o.Set.Settings) {
+				fmt.Fprintf(&b, "%s %d\n", one.Name, one.Value)
+			}
+		case *musterv1.Outcome_ReleaseAlarm:
+			fmt.Fprintf(&b, "brake %s\n", fsm.BrakeName(o.ReleaseAlarm.Brake.State))
 		case *musterv1.Outcome_Verdicts:
 			for _, v := range o.Verdicts.Verdicts {
 				fmt.Fprintf(&b, "verdict %s %s", printRef(v.Proc), strings.TrimPrefix(v.Kind.String(), "KIND_"))

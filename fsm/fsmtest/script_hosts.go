@@ -49,6 +49,29 @@ func (s *script) hostCommand(name string, args []string, o options) (*musterv1.C
 			}
 		}
 		return &musterv1.Command{Body: &musterv1.Command_Restart{Restart: q}}, nil
+	case "set":
+		q := &musterv1.SetRequest{Meta: s.meta(o)}
+		for _, a := range args {
+			name, text, _ := strings.Cut(a, ":")
+			value, err := strconv.ParseInt(text, 10, 64)
+			if d, bad := time.ParseDuration(text); bad == nil {
+				value, err = int64(d), nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			q.Changes = append(q.Changes, &musterv1.SettingChange{Name: name, Value: value})
+		}
+		return &musterv1.Command{Body: &musterv1.Command_Set{Set: q}}, nil
+	case "release":
+		return &musterv1.Command{Body: &musterv1.Command_ReleaseAlarm{ReleaseAlarm: &musterv1.ReleaseAlarmRequest{Meta: s.meta(o)}}}, nil
+	case "brake":
+		var silent, agents uint32
+		if _, err := fmt.Sscanf(args[1], "%d/%d", &silent, &agents); err != nil {
+			return nil, err
+		}
+		to := map[string]musterv1.Brake_State{"on": musterv1.Brake_STATE_ON, "off": musterv1.Brake_STATE_RELEASED, "arm": musterv1.Brake_STATE_UNSPECIFIED}[args[0]]
+		return &musterv1.Command{Body: &musterv1.Command_Brake{Brake: &musterv1.BrakeChange{To: to, Silent: silent, Agents: agents}}}, nil
 	case "delete":
 		return &musterv1.Command{Body: &musterv1.Command_DeleteWorld{DeleteWorld: &musterv1.DeleteWorldRequest{Meta: s.meta(o), World: args[0]}}}, nil
 	case "start":

@@ -76,6 +76,24 @@ func (c *Cluster) Start(ctx context.Context, req *musterv1.StartRequest) (*muste
 		})
 }
 
+// Set changes settings of the cluster, all that are given or none. Who is there keeps the timeouts he has.
+func (c *Cluster) Set(ctx context.Context, req *musterv1.SetRequest) (*musterv1.SetResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "set"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.SetResponse, error) {
+			return musterv1grpc.NewClusterServiceClient(conn).Set(ctx, &musterv1.SetRequest{Meta: r.meta(), Changes: req.GetChanges()})
+		})
+}
+
+// ReleaseAlarm has the mass-expiry brake let go: whoever is silent expires.
+func (c *Cluster) ReleaseAlarm(ctx context.Context, req *musterv1.ReleaseAlarmRequest) (*musterv1.ReleaseAlarmResponse, error) {
+	r := c.client.newRequest(req.GetMeta())
+	return do(ctx, c.client, verb{op: "release alarm"}, r,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.ReleaseAlarmResponse, error) {
+			return musterv1grpc.NewClusterServiceClient(conn).ReleaseAlarm(ctx, &musterv1.ReleaseAlarmRequest{Meta: r.meta()})
+		})
+}
+
 // View reads one page of the state.
 func (c *Cluster) View(ctx context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
 	return do(ctx, c.client, verb{op: "view", read: true}, nil,

@@ -211,7 +211,7 @@ const couldNotStart = 127
 
 func (h *hosting) spawn(r *Rank) {
 	h.mu.Lock()
-	ready := r.exit == nil && !r.spawned && r.waits == nil
+	ready := r.exit == nil && !r.spawned
 	r.spawned = r.spawned || ready
 	h.mu.Unlock()
 	if ready {

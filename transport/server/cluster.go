@@ -188,6 +188,24 @@ func (r *fileReader) Read(b []byte) (int, error) {
 
 var _ io.Reader = (*fileReader)(nil)
 
+// Set changes settings of the cluster.
+func (v *clusterService) Set(ctx context.Context, q *musterv1.SetRequest) (*musterv1.SetResponse, error) {
+	if err := checkSet(q); err != nil {
+		return nil, err
+	}
+	out, err := v.s.cfg.System.Set(ctx, q)
+	return answer(v.s, out, err, (*musterv1.Outcome).GetSet)
+}
+
+// ReleaseAlarm has the mass-expiry brake let go.
+func (v *clusterService) ReleaseAlarm(ctx context.Context, q *musterv1.ReleaseAlarmRequest) (*musterv1.ReleaseAlarmResponse, error) {
+	if err := checkMeta(q.GetMeta()); err != nil {
+		return nil, err
+	}
+	out, err := v.s.cfg.System.ReleaseAlarm(ctx, q)
+	return answer(v.s, out, err, (*musterv1.Outcome).GetReleaseAlarm)
+}
+
 func (v *clusterService) RegisterNode(ctx context.Context, q *musterv1.RegisterNodeRequest) (*musterv1.RegisterNodeResponse, error) {
 	n := q.GetNode()
 	for field, text := range map[string]string{"node.server_id": n.GetServerId(), "node.name": n.GetName(), "node.address": n.GetAddress(), "node.version": n.GetVersion()} {

@@ -78,3 +78,28 @@ func checkExplain(q *musterv1.ExplainRequest) error {
 	}
 	return checkRank(q.GetRank())
 }
+
+// maxChanges bounds the settings that one request changes.
+const maxChanges = 32
+
+func checkSet(q *musterv1.SetRequest) error {
+	for _, err := range []error{checkSize(q), checkMeta(q.GetMeta())} {
+		if err != nil {
+			return err
+		}
+	}
+	if n := len(q.GetChanges()); n == 0 || n > maxChanges {
+		return invalid("changes", "%d: give 1 to %d", n, maxChanges)
+	}
+	named := map[string]bool{}
+	for _, c := range q.GetChanges() {
+		if err := checkText("changes.name", c.GetName(), maxKey); err != nil {
+			return err
+		}
+		if named[c.GetName()] {
+			return invalid("changes", "%s is given twice", c.GetName())
+		}
+		named[c.GetName()] = true
+	}
+	return nil
+}

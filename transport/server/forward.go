@@ -36,6 +36,8 @@ var replies = map[string]func() proto.Message{
 	musterv1grpc.SystemService_Explain_FullMethodName:          func() proto.Message { return &musterv1.ExplainResponse{} },
 	musterv1grpc.MemberService_Join_FullMethodName:             func() proto.Message { return &musterv1.JoinResponse{} },
 	musterv1grpc.MemberService_Leave_FullMethodName:            func() proto.Message { return &musterv1.LeaveResponse{} },
+	musterv1grpc.ClusterService_Set_FullMethodName:             func() proto.Message { return &musterv1.SetResponse{} },
+	musterv1grpc.ClusterService_ReleaseAlarm_FullMethodName:    func() proto.Message { return &musterv1.ReleaseAlarmResponse{} },
 	musterv1grpc.ClusterService_RejoinNode_FullMethodName:      func() proto.Message { return &musterv1.RejoinNodeResponse{} },
 	musterv1grpc.ClusterService_RegisterNode_FullMethodName:    func() proto.Message { return &musterv1.RegisterNodeResponse{} },
 }

@@ -246,7 +246,9 @@ trap 'echo bye; sleep 0.1; exit 3' TERM
 		k.run.stop(time.Hour)
 		k.run.stop(2 * time.Hour)
 		k.run.stop(20 * time.Millisecond)
-		require.Equal(t, uint32(9), k.waitExit().Signal)
+		exit := k.waitExit()
+		require.Equal(t, uint32(9), exit.Signal)
+		require.Empty(t, exit.Failure, "the keeper itself must live to tell")
 	})
 	t.Run("before it runs", func(t *testing.T) {
 		for i := range 10 {

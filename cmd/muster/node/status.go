@@ -73,6 +73,10 @@ func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []str
 	if state.Restoring {
 		out = append(out, "a restore is staged: nobody expires and nothing changes until it ends")
 	}
+	if b := state.GetBrake(); b.GetState() == musterv1.Brake_STATE_ON {
+		out = append(out, fmt.Sprintf("mass expiry is held back for %v: %d of %d agents were silent when that began; nobody expires until "+
+			"one lease has passed, or `muster alarm release`", time.Duration(state.ClockNs-b.GetSinceNs()).Round(100*time.Millisecond), b.GetSilent(), b.GetAgents()))
+	}
 	if state.Phase != musterv1.Phase_PHASE_RUNNING && state.Phase != musterv1.Phase_PHASE_UNSPECIFIED {
 		out = append(out, "the system is "+fsm.PhaseName(state.Phase)+": nothing may join or be created")
 	}

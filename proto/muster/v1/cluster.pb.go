@@ -86,6 +86,59 @@ func (NodeStatus_NodeRole) EnumDescriptor() ([]byte, []int) {
 	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{5, 0}
 }
 
+// Whether it holds.
+type Brake_State int32
+
+const (
+	// It will hold when too many are silent.
+	Brake_STATE_UNSPECIFIED Brake_State = 0
+	// It holds: nobody expires, no order is undeliverable, no world is evicted.
+	Brake_STATE_ON Brake_State = 1
+	// It has let go, and holds again only after fewer than half the share are silent.
+	Brake_STATE_RELEASED Brake_State = 2
+)
+
+// Enum value maps for Brake_State.
+var (
+	Brake_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_ON",
+		2: "STATE_RELEASED",
+	}
+	Brake_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_ON":          1,
+		"STATE_RELEASED":    2,
+	}
+)
+
+func (x Brake_State) Enum() *Brake_State {
+	p := new(Brake_State)
+	*p = x
+	return p
+}
+
+func (x Brake_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Brake_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_muster_v1_cluster_proto_enumTypes[1].Descriptor()
+}
+
+func (Brake_State) Type() protoreflect.EnumType {
+	return &file_muster_v1_cluster_proto_enumTypes[1]
+}
+
+func (x Brake_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Brake_State.Descriptor instead.
+func (Brake_State) EnumDescriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{7, 0}
+}
+
 // Settings are the cluster's own, part of the state: the first TermStart of an empty cluster writes them from the leader's
 // flags. All durations in nanoseconds of cluster time.
 type Settings struct {
@@ -666,7 +719,9 @@ type StateStatus struct {
 	// Settings in force.
 	Settings *Settings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
 	// How many ended worlds are kept.
-	EndedWorlds   uint32 `protobuf:"varint,11,opt,name=ended_worlds,json=endedWorlds,proto3" json:"ended_worlds,omitempty"`
+	EndedWorlds uint32 `protobuf:"varint,11,opt,name=ended_worlds,json=endedWorlds,proto3" json:"ended_worlds,omitempty"`
+	// The mass-expiry brake.
+	Brake         *Brake `protobuf:"bytes,12,opt,name=brake,proto3" json:"brake,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -778,6 +833,365 @@ func (x *StateStatus) GetEndedWorlds() uint32 {
 	return 0
 }
 
+func (x *StateStatus) GetBrake() *Brake {
+	if x != nil {
+		return x.Brake
+	}
+	return nil
+}
+
+// Brake holds back the expiry of members while so many agents are silent at once that the fault is more likely between them and the
+// cluster than in each of them. An agent is a host with what it runs, or a member that joined by itself; it is silent when it has not
+// reported for two report intervals.
+type Brake struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// See State.
+	State Brake_State `protobuf:"varint,1,opt,name=state,proto3,enum=muster.v1.Brake_State" json:"state,omitempty"`
+	// Cluster clock since when, nanoseconds.
+	SinceNs int64 `protobuf:"varint,2,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	// Unix milliseconds of that, for people.
+	SinceUnixMs int64 `protobuf:"varint,3,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"`
+	// Agents that were silent then, and that there were.
+	Silent uint32 `protobuf:"varint,4,opt,name=silent,proto3" json:"silent,omitempty"`
+	// See silent.
+	Agents        uint32 `protobuf:"varint,5,opt,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Brake) Reset() {
+	*x = Brake{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Brake) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Brake) ProtoMessage() {}
+
+func (x *Brake) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Brake.ProtoReflect.Descriptor instead.
+func (*Brake) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Brake) GetState() Brake_State {
+	if x != nil {
+		return x.State
+	}
+	return Brake_STATE_UNSPECIFIED
+}
+
+func (x *Brake) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Brake) GetSinceUnixMs() int64 {
+	if x != nil {
+		return x.SinceUnixMs
+	}
+	return 0
+}
+
+func (x *Brake) GetSilent() uint32 {
+	if x != nil {
+		return x.Silent
+	}
+	return 0
+}
+
+func (x *Brake) GetAgents() uint32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+// SetRequest changes settings of the cluster. Worlds and members that are there keep the timeouts that were resolved for them.
+type SetRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Meta *RequestMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// At most 32, each setting once.
+	Changes       []*SettingChange `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRequest) Reset() {
+	*x = SetRequest{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRequest) ProtoMessage() {}
+
+func (x *SetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
+func (*SetRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetRequest) GetMeta() *RequestMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *SetRequest) GetChanges() []*SettingChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// SettingChange is one setting's new value.
+type SettingChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, as the command line spells it: "report-interval", "lease", "grace", "delivery-timeout", "start-timeout",
+	// "eviction-timeout", "proc-timeout", "orphan-timeout", "orphan-stop", "stop-margin", "brake-percent", "brake-minimum", "request-window", "request-table",
+	// "retention", "ended-worlds", "events" or "world-events".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Nanoseconds, -1 for no eviction; or a count; orphan-stop is 0 or 1.
+	Value         int64 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettingChange) Reset() {
+	*x = SettingChange{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettingChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettingChange) ProtoMessage() {}
+
+func (x *SettingChange) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettingChange.ProtoReflect.Descriptor instead.
+func (*SettingChange) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SettingChange) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SettingChange) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+// SetResponse tells what holds now.
+type SetResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All settings.
+	Settings *Settings `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The state's number after this request.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetResponse) Reset() {
+	*x = SetResponse{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetResponse) ProtoMessage() {}
+
+func (x *SetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetResponse.ProtoReflect.Descriptor instead.
+func (*SetResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetResponse) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *SetResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// ReleaseAlarmRequest has the mass-expiry brake let go: who is silent expires.
+type ReleaseAlarmRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Meta          *RequestMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseAlarmRequest) Reset() {
+	*x = ReleaseAlarmRequest{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseAlarmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseAlarmRequest) ProtoMessage() {}
+
+func (x *ReleaseAlarmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseAlarmRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseAlarmRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReleaseAlarmRequest) GetMeta() *RequestMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+// ReleaseAlarmResponse tells what holds now.
+type ReleaseAlarmResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The brake.
+	Brake *Brake `protobuf:"bytes,1,opt,name=brake,proto3" json:"brake,omitempty"`
+	// The state's number after this request.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseAlarmResponse) Reset() {
+	*x = ReleaseAlarmResponse{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseAlarmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseAlarmResponse) ProtoMessage() {}
+
+func (x *ReleaseAlarmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseAlarmResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseAlarmResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReleaseAlarmResponse) GetBrake() *Brake {
+	if x != nil {
+		return x.Brake
+	}
+	return nil
+}
+
+func (x *ReleaseAlarmResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // SaveStateRequest asks for a state file.
 type SaveStateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -789,7 +1203,7 @@ type SaveStateRequest struct {
 
 func (x *SaveStateRequest) Reset() {
 	*x = SaveStateRequest{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[7]
+	mi := &file_muster_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1215,7 @@ func (x *SaveStateRequest) String() string {
 func (*SaveStateRequest) ProtoMessage() {}
 
 func (x *SaveStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[7]
+	mi := &file_muster_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1228,7 @@ func (x *SaveStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveStateRequest.ProtoReflect.Descriptor instead.
 func (*SaveStateRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SaveStateRequest) GetStale() bool {
@@ -835,7 +1249,7 @@ type SaveStateResponse struct {
 
 func (x *SaveStateResponse) Reset() {
 	*x = SaveStateResponse{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[8]
+	mi := &file_muster_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1261,7 @@ func (x *SaveStateResponse) String() string {
 func (*SaveStateResponse) ProtoMessage() {}
 
 func (x *SaveStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[8]
+	mi := &file_muster_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1274,7 @@ func (x *SaveStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveStateResponse.ProtoReflect.Descriptor instead.
 func (*SaveStateResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SaveStateResponse) GetData() []byte {
@@ -885,7 +1299,7 @@ type RestoreStateRequest struct {
 
 func (x *RestoreStateRequest) Reset() {
 	*x = RestoreStateRequest{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[9]
+	mi := &file_muster_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1311,7 @@ func (x *RestoreStateRequest) String() string {
 func (*RestoreStateRequest) ProtoMessage() {}
 
 func (x *RestoreStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[9]
+	mi := &file_muster_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1324,7 @@ func (x *RestoreStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreStateRequest.ProtoReflect.Descriptor instead.
 func (*RestoreStateRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RestoreStateRequest) GetMeta() *RequestMeta {
@@ -949,7 +1363,7 @@ type RestoreStateResponse struct {
 
 func (x *RestoreStateResponse) Reset() {
 	*x = RestoreStateResponse{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[10]
+	mi := &file_muster_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1375,7 @@ func (x *RestoreStateResponse) String() string {
 func (*RestoreStateResponse) ProtoMessage() {}
 
 func (x *RestoreStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[10]
+	mi := &file_muster_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1388,7 @@ func (x *RestoreStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreStateResponse.ProtoReflect.Descriptor instead.
 func (*RestoreStateResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestoreStateResponse) GetNumber() uint64 {
@@ -1009,7 +1423,7 @@ type RejoinNodeRequest struct {
 
 func (x *RejoinNodeRequest) Reset() {
 	*x = RejoinNodeRequest{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[11]
+	mi := &file_muster_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1435,7 @@ func (x *RejoinNodeRequest) String() string {
 func (*RejoinNodeRequest) ProtoMessage() {}
 
 func (x *RejoinNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[11]
+	mi := &file_muster_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1448,7 @@ func (x *RejoinNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinNodeRequest.ProtoReflect.Descriptor instead.
 func (*RejoinNodeRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejoinNodeRequest) GetNode() string {
@@ -1057,7 +1471,7 @@ type RejoinNodeResponse struct {
 
 func (x *RejoinNodeResponse) Reset() {
 	*x = RejoinNodeResponse{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[12]
+	mi := &file_muster_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1483,7 @@ func (x *RejoinNodeResponse) String() string {
 func (*RejoinNodeResponse) ProtoMessage() {}
 
 func (x *RejoinNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[12]
+	mi := &file_muster_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1496,7 @@ func (x *RejoinNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinNodeResponse.ProtoReflect.Descriptor instead.
 func (*RejoinNodeResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RejoinNodeResponse) GetRemovedServerId() string {
@@ -1118,7 +1532,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[13]
+	mi := &file_muster_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1544,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[13]
+	mi := &file_muster_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1557,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodeRecord) GetServerId() string {
@@ -1192,7 +1606,7 @@ type RegisterNodeRequest struct {
 
 func (x *RegisterNodeRequest) Reset() {
 	*x = RegisterNodeRequest{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[14]
+	mi := &file_muster_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1618,7 @@ func (x *RegisterNodeRequest) String() string {
 func (*RegisterNodeRequest) ProtoMessage() {}
 
 func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[14]
+	mi := &file_muster_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1631,7 @@ func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*RegisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RegisterNodeRequest) GetNode() *NodeRecord {
@@ -1236,7 +1650,7 @@ type RegisterNodeResponse struct {
 
 func (x *RegisterNodeResponse) Reset() {
 	*x = RegisterNodeResponse{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[15]
+	mi := &file_muster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1662,7 @@ func (x *RegisterNodeResponse) String() string {
 func (*RegisterNodeResponse) ProtoMessage() {}
 
 func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[15]
+	mi := &file_muster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1675,7 @@ func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*RegisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 var File_muster_v1_cluster_proto protoreflect.FileDescriptor
@@ -1324,7 +1738,7 @@ const file_muster_v1_cluster_proto_rawDesc = "" +
 	"\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n" +
 	"\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x16\n" +
 	"\x12NODE_ROLE_NONVOTER\x10\x04\x12\x15\n" +
-	"\x11NODE_ROLE_WAITING\x10\x05\"\xdf\x02\n" +
+	"\x11NODE_ROLE_WAITING\x10\x05\"\x87\x03\n" +
 	"\vStateStatus\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12&\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x10.muster.v1.PhaseR\x05phase\x12\x14\n" +
@@ -1337,7 +1751,33 @@ const file_muster_v1_cluster_proto_rawDesc = "" +
 	"\trestoring\x18\t \x01(\bR\trestoring\x12/\n" +
 	"\bsettings\x18\n" +
 	" \x01(\v2\x13.muster.v1.SettingsR\bsettings\x12!\n" +
-	"\fended_worlds\x18\v \x01(\rR\vendedWorlds\"(\n" +
+	"\fended_worlds\x18\v \x01(\rR\vendedWorlds\x12&\n" +
+	"\x05brake\x18\f \x01(\v2\x10.muster.v1.BrakeR\x05brake\"\xe6\x01\n" +
+	"\x05Brake\x12,\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x16.muster.v1.Brake.StateR\x05state\x12\x19\n" +
+	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\"\n" +
+	"\rsince_unix_ms\x18\x03 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
+	"\x06silent\x18\x04 \x01(\rR\x06silent\x12\x16\n" +
+	"\x06agents\x18\x05 \x01(\rR\x06agents\"@\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bSTATE_ON\x10\x01\x12\x12\n" +
+	"\x0eSTATE_RELEASED\x10\x02\"l\n" +
+	"\n" +
+	"SetRequest\x12*\n" +
+	"\x04meta\x18\x01 \x01(\v2\x16.muster.v1.RequestMetaR\x04meta\x122\n" +
+	"\achanges\x18\x02 \x03(\v2\x18.muster.v1.SettingChangeR\achanges\"9\n" +
+	"\rSettingChange\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value\"V\n" +
+	"\vSetResponse\x12/\n" +
+	"\bsettings\x18\x01 \x01(\v2\x13.muster.v1.SettingsR\bsettings\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"A\n" +
+	"\x13ReleaseAlarmRequest\x12*\n" +
+	"\x04meta\x18\x01 \x01(\v2\x16.muster.v1.RequestMetaR\x04meta\"V\n" +
+	"\x14ReleaseAlarmResponse\x12&\n" +
+	"\x05brake\x18\x01 \x01(\v2\x10.muster.v1.BrakeR\x05brake\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"(\n" +
 	"\x10SaveStateRequest\x12\x14\n" +
 	"\x05stale\x18\x01 \x01(\bR\x05stale\"'\n" +
 	"\x11SaveStateResponse\x12\x12\n" +
@@ -1378,47 +1818,61 @@ func file_muster_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_muster_v1_cluster_proto_rawDescData
 }
 
-var file_muster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_muster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_muster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_muster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_muster_v1_cluster_proto_goTypes = []any{
 	(NodeStatus_NodeRole)(0),     // 0: muster.v1.NodeStatus.NodeRole
-	(*Settings)(nil),             // 1: muster.v1.Settings
-	(*FindLeaderRequest)(nil),    // 2: muster.v1.FindLeaderRequest
-	(*FindLeaderResponse)(nil),   // 3: muster.v1.FindLeaderResponse
-	(*StatusRequest)(nil),        // 4: muster.v1.StatusRequest
-	(*StatusResponse)(nil),       // 5: muster.v1.StatusResponse
-	(*NodeStatus)(nil),           // 6: muster.v1.NodeStatus
-	(*StateStatus)(nil),          // 7: muster.v1.StateStatus
-	(*SaveStateRequest)(nil),     // 8: muster.v1.SaveStateRequest
-	(*SaveStateResponse)(nil),    // 9: muster.v1.SaveStateResponse
-	(*RestoreStateRequest)(nil),  // 10: muster.v1.RestoreStateRequest
-	(*RestoreStateResponse)(nil), // 11: muster.v1.RestoreStateResponse
-	(*RejoinNodeRequest)(nil),    // 12: muster.v1.RejoinNodeRequest
-	(*RejoinNodeResponse)(nil),   // 13: muster.v1.RejoinNodeResponse
-	(*NodeRecord)(nil),           // 14: muster.v1.NodeRecord
-	(*RegisterNodeRequest)(nil),  // 15: muster.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil), // 16: muster.v1.RegisterNodeResponse
-	(*Timeouts)(nil),             // 17: muster.v1.Timeouts
-	(*LeaderHint)(nil),           // 18: muster.v1.LeaderHint
-	(Phase)(0),                   // 19: muster.v1.Phase
-	(*RequestMeta)(nil),          // 20: muster.v1.RequestMeta
+	(Brake_State)(0),             // 1: muster.v1.Brake.State
+	(*Settings)(nil),             // 2: muster.v1.Settings
+	(*FindLeaderRequest)(nil),    // 3: muster.v1.FindLeaderRequest
+	(*FindLeaderResponse)(nil),   // 4: muster.v1.FindLeaderResponse
+	(*StatusRequest)(nil),        // 5: muster.v1.StatusRequest
+	(*StatusResponse)(nil),       // 6: muster.v1.StatusResponse
+	(*NodeStatus)(nil),           // 7: muster.v1.NodeStatus
+	(*StateStatus)(nil),          // 8: muster.v1.StateStatus
+	(*Brake)(nil),                // 9: muster.v1.Brake
+	(*SetRequest)(nil),           // 10: muster.v1.SetRequest
+	(*SettingChange)(nil),        // 11: muster.v1.SettingChange
+	(*SetResponse)(nil),          // 12: muster.v1.SetResponse
+	(*ReleaseAlarmRequest)(nil),  // 13: muster.v1.ReleaseAlarmRequest
+	(*ReleaseAlarmResponse)(nil), // 14: muster.v1.ReleaseAlarmResponse
+	(*SaveStateRequest)(nil),     // 15: muster.v1.SaveStateRequest
+	(*SaveStateResponse)(nil),    // 16: muster.v1.SaveStateResponse
+	(*RestoreStateRequest)(nil),  // 17: muster.v1.RestoreStateRequest
+	(*RestoreStateResponse)(nil), // 18: muster.v1.RestoreStateResponse
+	(*RejoinNodeRequest)(nil),    // 19: muster.v1.RejoinNodeRequest
+	(*RejoinNodeResponse)(nil),   // 20: muster.v1.RejoinNodeResponse
+	(*NodeRecord)(nil),           // 21: muster.v1.NodeRecord
+	(*RegisterNodeRequest)(nil),  // 22: muster.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil), // 23: muster.v1.RegisterNodeResponse
+	(*Timeouts)(nil),             // 24: muster.v1.Timeouts
+	(*LeaderHint)(nil),           // 25: muster.v1.LeaderHint
+	(Phase)(0),                   // 26: muster.v1.Phase
+	(*RequestMeta)(nil),          // 27: muster.v1.RequestMeta
 }
 var file_muster_v1_cluster_proto_depIdxs = []int32{
-	17, // 0: muster.v1.Settings.timeouts:type_name -> muster.v1.Timeouts
-	18, // 1: muster.v1.FindLeaderResponse.leader:type_name -> muster.v1.LeaderHint
-	18, // 2: muster.v1.StatusResponse.leader:type_name -> muster.v1.LeaderHint
-	6,  // 3: muster.v1.StatusResponse.nodes:type_name -> muster.v1.NodeStatus
-	7,  // 4: muster.v1.StatusResponse.state:type_name -> muster.v1.StateStatus
+	24, // 0: muster.v1.Settings.timeouts:type_name -> muster.v1.Timeouts
+	25, // 1: muster.v1.FindLeaderResponse.leader:type_name -> muster.v1.LeaderHint
+	25, // 2: muster.v1.StatusResponse.leader:type_name -> muster.v1.LeaderHint
+	7,  // 3: muster.v1.StatusResponse.nodes:type_name -> muster.v1.NodeStatus
+	8,  // 4: muster.v1.StatusResponse.state:type_name -> muster.v1.StateStatus
 	0,  // 5: muster.v1.NodeStatus.role:type_name -> muster.v1.NodeStatus.NodeRole
-	19, // 6: muster.v1.StateStatus.phase:type_name -> muster.v1.Phase
-	1,  // 7: muster.v1.StateStatus.settings:type_name -> muster.v1.Settings
-	20, // 8: muster.v1.RestoreStateRequest.meta:type_name -> muster.v1.RequestMeta
-	14, // 9: muster.v1.RegisterNodeRequest.node:type_name -> muster.v1.NodeRecord
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	26, // 6: muster.v1.StateStatus.phase:type_name -> muster.v1.Phase
+	2,  // 7: muster.v1.StateStatus.settings:type_name -> muster.v1.Settings
+	9,  // 8: muster.v1.StateStatus.brake:type_name -> muster.v1.Brake
+	1,  // 9: muster.v1.Brake.state:type_name -> muster.v1.Brake.State
+	27, // 10: muster.v1.SetRequest.meta:type_name -> muster.v1.RequestMeta
+	11, // 11: muster.v1.SetRequest.changes:type_name -> muster.v1.SettingChange
+	2,  // 12: muster.v1.SetResponse.settings:type_name -> muster.v1.Settings
+	27, // 13: muster.v1.ReleaseAlarmRequest.meta:type_name -> muster.v1.RequestMeta
+	9,  // 14: muster.v1.ReleaseAlarmResponse.brake:type_name -> muster.v1.Brake
+	27, // 15: muster.v1.RestoreStateRequest.meta:type_name -> muster.v1.RequestMeta
+	21, // 16: muster.v1.RegisterNodeRequest.node:type_name -> muster.v1.NodeRecord
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_cluster_proto_init() }
@@ -1434,8 +1888,8 @@ func file_muster_v1_cluster_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_cluster_proto_rawDesc), len(file_muster_v1_cluster_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

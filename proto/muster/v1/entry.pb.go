@@ -141,6 +141,9 @@ type Command struct {
 	//	*Command_Restart
 	//	*Command_DeleteWorld
 	//	*Command_Start
+	//	*Command_Set
+	//	*Command_ReleaseAlarm
+	//	*Command_Brake
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -381,6 +384,33 @@ func (x *Command) GetStart() *StartRequest {
 	return nil
 }
 
+func (x *Command) GetSet() *SetRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReleaseAlarm() *ReleaseAlarmRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReleaseAlarm); ok {
+			return x.ReleaseAlarm
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBrake() *BrakeChange {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Brake); ok {
+			return x.Brake
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -495,6 +525,21 @@ type Command_Start struct {
 	Start *StartRequest `protobuf:"bytes,22,opt,name=start,proto3,oneof"`
 }
 
+type Command_Set struct {
+	// A client's.
+	Set *SetRequest `protobuf:"bytes,23,opt,name=set,proto3,oneof"`
+}
+
+type Command_ReleaseAlarm struct {
+	// A client's.
+	ReleaseAlarm *ReleaseAlarmRequest `protobuf:"bytes,24,opt,name=release_alarm,json=releaseAlarm,proto3,oneof"`
+}
+
+type Command_Brake struct {
+	// The leader's.
+	Brake *BrakeChange `protobuf:"bytes,25,opt,name=brake,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Body() {}
 
 func (*Command_Tick) isCommand_Body() {}
@@ -539,6 +584,12 @@ func (*Command_DeleteWorld) isCommand_Body() {}
 
 func (*Command_Start) isCommand_Body() {}
 
+func (*Command_Set) isCommand_Body() {}
+
+func (*Command_ReleaseAlarm) isCommand_Body() {}
+
+func (*Command_Brake) isCommand_Body() {}
+
 // Outcome is the answer to one command: a result or a refusal. The request table keeps it.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -556,6 +607,8 @@ type Outcome struct {
 	//	*Outcome_Restart
 	//	*Outcome_DeleteWorld
 	//	*Outcome_Start
+	//	*Outcome_Set
+	//	*Outcome_ReleaseAlarm
 	Body          isOutcome_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -688,6 +741,24 @@ func (x *Outcome) GetStart() *StartResponse {
 	return nil
 }
 
+func (x *Outcome) GetSet() *SetResponse {
+	if x != nil {
+		if x, ok := x.Body.(*Outcome_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *Outcome) GetReleaseAlarm() *ReleaseAlarmResponse {
+	if x != nil {
+		if x, ok := x.Body.(*Outcome_ReleaseAlarm); ok {
+			return x.ReleaseAlarm
+		}
+	}
+	return nil
+}
+
 type isOutcome_Body interface {
 	isOutcome_Body()
 }
@@ -742,6 +813,16 @@ type Outcome_Start struct {
 	Start *StartResponse `protobuf:"bytes,10,opt,name=start,proto3,oneof"`
 }
 
+type Outcome_Set struct {
+	// Of a SetRequest.
+	Set *SetResponse `protobuf:"bytes,11,opt,name=set,proto3,oneof"`
+}
+
+type Outcome_ReleaseAlarm struct {
+	// Of a ReleaseAlarmRequest.
+	ReleaseAlarm *ReleaseAlarmResponse `protobuf:"bytes,12,opt,name=release_alarm,json=releaseAlarm,proto3,oneof"`
+}
+
 func (*Outcome_Refusal) isOutcome_Body() {}
 
 func (*Outcome_Join) isOutcome_Body() {}
@@ -761,6 +842,10 @@ func (*Outcome_Restart) isOutcome_Body() {}
 func (*Outcome_DeleteWorld) isOutcome_Body() {}
 
 func (*Outcome_Start) isOutcome_Body() {}
+
+func (*Outcome_Set) isOutcome_Body() {}
+
+func (*Outcome_ReleaseAlarm) isOutcome_Body() {}
 
 // TermStart is the first entry of a leadership term, and the first after a restore.
 type TermStart struct {
@@ -1119,6 +1204,70 @@ func (x *OverdueOrder) GetOrder() uint64 {
 	return 0
 }
 
+// BrakeChange tells how many agents are silent, where that may move the mass-expiry brake. It is checked again when applied.
+type BrakeChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to: on, released since its time is over, or armed (unspecified).
+	To Brake_State `protobuf:"varint,1,opt,name=to,proto3,enum=muster.v1.Brake_State" json:"to,omitempty"`
+	// Agents that there are.
+	Agents uint32 `protobuf:"varint,2,opt,name=agents,proto3" json:"agents,omitempty"`
+	// Agents that are silent.
+	Silent        uint32 `protobuf:"varint,3,opt,name=silent,proto3" json:"silent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrakeChange) Reset() {
+	*x = BrakeChange{}
+	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrakeChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrakeChange) ProtoMessage() {}
+
+func (x *BrakeChange) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrakeChange.ProtoReflect.Descriptor instead.
+func (*BrakeChange) Descriptor() ([]byte, []int) {
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BrakeChange) GetTo() Brake_State {
+	if x != nil {
+		return x.To
+	}
+	return Brake_STATE_UNSPECIFIED
+}
+
+func (x *BrakeChange) GetAgents() uint32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+func (x *BrakeChange) GetSilent() uint32 {
+	if x != nil {
+		return x.Silent
+	}
+	return 0
+}
+
 // Expire names procs whose deadline passed. Each is checked again when applied.
 type Expire struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1130,7 +1279,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	mi := &file_muster_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1291,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[9]
+	mi := &file_muster_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1304,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Expire) GetProcs() []*ProcRef {
@@ -1184,7 +1333,7 @@ type Due struct {
 
 func (x *Due) Reset() {
 	*x = Due{}
-	mi := &file_muster_v1_entry_proto_msgTypes[10]
+	mi := &file_muster_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1345,7 @@ func (x *Due) String() string {
 func (*Due) ProtoMessage() {}
 
 func (x *Due) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[10]
+	mi := &file_muster_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1358,7 @@ func (x *Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Due.ProtoReflect.Descriptor instead.
 func (*Due) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Due) GetStarts() []*WorldSince {
@@ -1260,7 +1409,7 @@ type WorldSince struct {
 
 func (x *WorldSince) Reset() {
 	*x = WorldSince{}
-	mi := &file_muster_v1_entry_proto_msgTypes[11]
+	mi := &file_muster_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1421,7 @@ func (x *WorldSince) String() string {
 func (*WorldSince) ProtoMessage() {}
 
 func (x *WorldSince) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[11]
+	mi := &file_muster_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1434,7 @@ func (x *WorldSince) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldSince.ProtoReflect.Descriptor instead.
 func (*WorldSince) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WorldSince) GetGeneration() uint64 {
@@ -1321,7 +1470,7 @@ type RestoreBegin struct {
 
 func (x *RestoreBegin) Reset() {
 	*x = RestoreBegin{}
-	mi := &file_muster_v1_entry_proto_msgTypes[12]
+	mi := &file_muster_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1482,7 @@ func (x *RestoreBegin) String() string {
 func (*RestoreBegin) ProtoMessage() {}
 
 func (x *RestoreBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[12]
+	mi := &file_muster_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1495,7 @@ func (x *RestoreBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreBegin.ProtoReflect.Descriptor instead.
 func (*RestoreBegin) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RestoreBegin) GetMeta() *RequestMeta {
@@ -1399,7 +1548,7 @@ type RestoreChunk struct {
 
 func (x *RestoreChunk) Reset() {
 	*x = RestoreChunk{}
-	mi := &file_muster_v1_entry_proto_msgTypes[13]
+	mi := &file_muster_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1560,7 @@ func (x *RestoreChunk) String() string {
 func (*RestoreChunk) ProtoMessage() {}
 
 func (x *RestoreChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[13]
+	mi := &file_muster_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1573,7 @@ func (x *RestoreChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreChunk.ProtoReflect.Descriptor instead.
 func (*RestoreChunk) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RestoreChunk) GetRestoreId() []byte {
@@ -1461,7 +1610,7 @@ type RestoreCommit struct {
 
 func (x *RestoreCommit) Reset() {
 	*x = RestoreCommit{}
-	mi := &file_muster_v1_entry_proto_msgTypes[14]
+	mi := &file_muster_v1_entry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1622,7 @@ func (x *RestoreCommit) String() string {
 func (*RestoreCommit) ProtoMessage() {}
 
 func (x *RestoreCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[14]
+	mi := &file_muster_v1_entry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1635,7 @@ func (x *RestoreCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreCommit.ProtoReflect.Descriptor instead.
 func (*RestoreCommit) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RestoreCommit) GetRestoreId() []byte {
@@ -1514,7 +1663,7 @@ type RestoreAbort struct {
 
 func (x *RestoreAbort) Reset() {
 	*x = RestoreAbort{}
-	mi := &file_muster_v1_entry_proto_msgTypes[15]
+	mi := &file_muster_v1_entry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1675,7 @@ func (x *RestoreAbort) String() string {
 func (*RestoreAbort) ProtoMessage() {}
 
 func (x *RestoreAbort) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[15]
+	mi := &file_muster_v1_entry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1688,7 @@ func (x *RestoreAbort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreAbort.ProtoReflect.Descriptor instead.
 func (*RestoreAbort) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{15}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestoreAbort) GetRestoreId() []byte {
@@ -1560,7 +1709,7 @@ type NodeStart struct {
 
 func (x *NodeStart) Reset() {
 	*x = NodeStart{}
-	mi := &file_muster_v1_entry_proto_msgTypes[16]
+	mi := &file_muster_v1_entry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1721,7 @@ func (x *NodeStart) String() string {
 func (*NodeStart) ProtoMessage() {}
 
 func (x *NodeStart) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_entry_proto_msgTypes[16]
+	mi := &file_muster_v1_entry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1734,7 @@ func (x *NodeStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStart.ProtoReflect.Descriptor instead.
 func (*NodeStart) Descriptor() ([]byte, []int) {
-	return file_muster_v1_entry_proto_rawDescGZIP(), []int{16}
+	return file_muster_v1_entry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NodeStart) GetNode() *NodeRecord {
@@ -1606,7 +1755,8 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x19\n" +
 	"\bstamp_ns\x18\x04 \x01(\x03R\astampNs\x12\x17\n" +
 	"\awall_ms\x18\x05 \x01(\x03R\x06wallMs\x12.\n" +
-	"\bcommands\x18\x06 \x03(\v2\x12.muster.v1.CommandR\bcommands\"\xaf\t\n" +
+	"\bcommands\x18\x06 \x03(\v2\x12.muster.v1.CommandR\bcommands\"\xd1\n" +
+	"\n" +
 	"\aCommand\x125\n" +
 	"\n" +
 	"term_start\x18\x01 \x01(\v2\x14.muster.v1.TermStartH\x00R\ttermStart\x12%\n" +
@@ -1633,8 +1783,11 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\rundeliverable\x18\x13 \x01(\v2\x18.muster.v1.UndeliverableH\x00R\rundeliverable\x125\n" +
 	"\arestart\x18\x14 \x01(\v2\x19.muster.v1.RestartRequestH\x00R\arestart\x12B\n" +
 	"\fdelete_world\x18\x15 \x01(\v2\x1d.muster.v1.DeleteWorldRequestH\x00R\vdeleteWorld\x12/\n" +
-	"\x05start\x18\x16 \x01(\v2\x17.muster.v1.StartRequestH\x00R\x05startB\x06\n" +
-	"\x04body\"\xb5\x04\n" +
+	"\x05start\x18\x16 \x01(\v2\x17.muster.v1.StartRequestH\x00R\x05start\x12)\n" +
+	"\x03set\x18\x17 \x01(\v2\x15.muster.v1.SetRequestH\x00R\x03set\x12E\n" +
+	"\rrelease_alarm\x18\x18 \x01(\v2\x1e.muster.v1.ReleaseAlarmRequestH\x00R\freleaseAlarm\x12.\n" +
+	"\x05brake\x18\x19 \x01(\v2\x16.muster.v1.BrakeChangeH\x00R\x05brakeB\x06\n" +
+	"\x04body\"\xa9\x05\n" +
 	"\aOutcome\x12.\n" +
 	"\arefusal\x18\x01 \x01(\v2\x12.muster.v1.RefusalH\x00R\arefusal\x12-\n" +
 	"\x04join\x18\x02 \x01(\v2\x17.muster.v1.JoinResponseH\x00R\x04join\x120\n" +
@@ -1646,7 +1799,9 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\arestart\x18\b \x01(\v2\x1a.muster.v1.RestartResponseH\x00R\arestart\x12C\n" +
 	"\fdelete_world\x18\t \x01(\v2\x1e.muster.v1.DeleteWorldResponseH\x00R\vdeleteWorld\x120\n" +
 	"\x05start\x18\n" +
-	" \x01(\v2\x18.muster.v1.StartResponseH\x00R\x05startB\x06\n" +
+	" \x01(\v2\x18.muster.v1.StartResponseH\x00R\x05start\x12*\n" +
+	"\x03set\x18\v \x01(\v2\x16.muster.v1.SetResponseH\x00R\x03set\x12F\n" +
+	"\rrelease_alarm\x18\f \x01(\v2\x1f.muster.v1.ReleaseAlarmResponseH\x00R\freleaseAlarmB\x06\n" +
 	"\x04body\"\xfd\x01\n" +
 	"\tTermStart\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1f\n" +
@@ -1670,7 +1825,11 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\x06orders\x18\x01 \x03(\v2\x17.muster.v1.OverdueOrderR\x06orders\"L\n" +
 	"\fOverdueOrder\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x14\n" +
-	"\x05order\x18\x02 \x01(\x04R\x05order\"2\n" +
+	"\x05order\x18\x02 \x01(\x04R\x05order\"e\n" +
+	"\vBrakeChange\x12&\n" +
+	"\x02to\x18\x01 \x01(\x0e2\x16.muster.v1.Brake.StateR\x02to\x12\x16\n" +
+	"\x06agents\x18\x02 \x01(\rR\x06agents\x12\x16\n" +
+	"\x06silent\x18\x03 \x01(\rR\x06silent\"2\n" +
 	"\x06Expire\x12(\n" +
 	"\x05procs\x18\x01 \x03(\v2\x12.muster.v1.ProcRefR\x05procs\"\xc5\x01\n" +
 	"\x03Due\x12-\n" +
@@ -1720,7 +1879,7 @@ func file_muster_v1_entry_proto_rawDescGZIP() []byte {
 	return file_muster_v1_entry_proto_rawDescData
 }
 
-var file_muster_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_muster_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_muster_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: muster.v1.Entry
 	(*Command)(nil),              // 1: muster.v1.Command
@@ -1731,97 +1890,109 @@ var file_muster_v1_entry_proto_goTypes = []any{
 	(*ReportGroup)(nil),          // 6: muster.v1.ReportGroup
 	(*Undeliverable)(nil),        // 7: muster.v1.Undeliverable
 	(*OverdueOrder)(nil),         // 8: muster.v1.OverdueOrder
-	(*Expire)(nil),               // 9: muster.v1.Expire
-	(*Due)(nil),                  // 10: muster.v1.Due
-	(*WorldSince)(nil),           // 11: muster.v1.WorldSince
-	(*RestoreBegin)(nil),         // 12: muster.v1.RestoreBegin
-	(*RestoreChunk)(nil),         // 13: muster.v1.RestoreChunk
-	(*RestoreCommit)(nil),        // 14: muster.v1.RestoreCommit
-	(*RestoreAbort)(nil),         // 15: muster.v1.RestoreAbort
-	(*NodeStart)(nil),            // 16: muster.v1.NodeStart
-	(*JoinRequest)(nil),          // 17: muster.v1.JoinRequest
-	(*LeaveRequest)(nil),         // 18: muster.v1.LeaveRequest
-	(*UpsertWorldRequest)(nil),   // 19: muster.v1.UpsertWorldRequest
-	(*StopRequest)(nil),          // 20: muster.v1.StopRequest
-	(*StopResult)(nil),           // 21: muster.v1.StopResult
-	(*Hello)(nil),                // 22: muster.v1.Hello
-	(*Confirm)(nil),              // 23: muster.v1.Confirm
-	(*Answers)(nil),              // 24: muster.v1.Answers
-	(*RestartRequest)(nil),       // 25: muster.v1.RestartRequest
-	(*DeleteWorldRequest)(nil),   // 26: muster.v1.DeleteWorldRequest
-	(*StartRequest)(nil),         // 27: muster.v1.StartRequest
-	(*Refusal)(nil),              // 28: muster.v1.Refusal
-	(*JoinResponse)(nil),         // 29: muster.v1.JoinResponse
-	(*LeaveResponse)(nil),        // 30: muster.v1.LeaveResponse
-	(*UpsertWorldResponse)(nil),  // 31: muster.v1.UpsertWorldResponse
-	(*StopResponse)(nil),         // 32: muster.v1.StopResponse
-	(*Verdicts)(nil),             // 33: muster.v1.Verdicts
-	(*RestoreStateResponse)(nil), // 34: muster.v1.RestoreStateResponse
-	(*RestartResponse)(nil),      // 35: muster.v1.RestartResponse
-	(*DeleteWorldResponse)(nil),  // 36: muster.v1.DeleteWorldResponse
-	(*StartResponse)(nil),        // 37: muster.v1.StartResponse
-	(*Settings)(nil),             // 38: muster.v1.Settings
-	(*ProcReport)(nil),           // 39: muster.v1.ProcReport
-	(*RankRuns)(nil),             // 40: muster.v1.RankRuns
-	(*ProcRef)(nil),              // 41: muster.v1.ProcRef
-	(*RequestMeta)(nil),          // 42: muster.v1.RequestMeta
-	(*SnapshotHeader)(nil),       // 43: muster.v1.SnapshotHeader
-	(*SnapshotTrailer)(nil),      // 44: muster.v1.SnapshotTrailer
-	(*NodeRecord)(nil),           // 45: muster.v1.NodeRecord
+	(*BrakeChange)(nil),          // 9: muster.v1.BrakeChange
+	(*Expire)(nil),               // 10: muster.v1.Expire
+	(*Due)(nil),                  // 11: muster.v1.Due
+	(*WorldSince)(nil),           // 12: muster.v1.WorldSince
+	(*RestoreBegin)(nil),         // 13: muster.v1.RestoreBegin
+	(*RestoreChunk)(nil),         // 14: muster.v1.RestoreChunk
+	(*RestoreCommit)(nil),        // 15: muster.v1.RestoreCommit
+	(*RestoreAbort)(nil),         // 16: muster.v1.RestoreAbort
+	(*NodeStart)(nil),            // 17: muster.v1.NodeStart
+	(*JoinRequest)(nil),          // 18: muster.v1.JoinRequest
+	(*LeaveRequest)(nil),         // 19: muster.v1.LeaveRequest
+	(*UpsertWorldRequest)(nil),   // 20: muster.v1.UpsertWorldRequest
+	(*StopRequest)(nil),          // 21: muster.v1.StopRequest
+	(*StopResult)(nil),           // 22: muster.v1.StopResult
+	(*Hello)(nil),                // 23: muster.v1.Hello
+	(*Confirm)(nil),              // 24: muster.v1.Confirm
+	(*Answers)(nil),              // 25: muster.v1.Answers
+	(*RestartRequest)(nil),       // 26: muster.v1.RestartRequest
+	(*DeleteWorldRequest)(nil),   // 27: muster.v1.DeleteWorldRequest
+	(*StartRequest)(nil),         // 28: muster.v1.StartRequest
+	(*SetRequest)(nil),           // 29: muster.v1.SetRequest
+	(*ReleaseAlarmRequest)(nil),  // 30: muster.v1.ReleaseAlarmRequest
+	(*Refusal)(nil),              // 31: muster.v1.Refusal
+	(*JoinResponse)(nil),         // 32: muster.v1.JoinResponse
+	(*LeaveResponse)(nil),        // 33: muster.v1.LeaveResponse
+	(*UpsertWorldResponse)(nil),  // 34: muster.v1.UpsertWorldResponse
+	(*StopResponse)(nil),         // 35: muster.v1.StopResponse
+	(*Verdicts)(nil),             // 36: muster.v1.Verdicts
+	(*RestoreStateResponse)(nil), // 37: muster.v1.RestoreStateResponse
+	(*RestartResponse)(nil),      // 38: muster.v1.RestartResponse
+	(*DeleteWorldResponse)(nil),  // 39: muster.v1.DeleteWorldResponse
+	(*StartResponse)(nil),        // 40: muster.v1.StartResponse
+	(*SetResponse)(nil),          // 41: muster.v1.SetResponse
+	(*ReleaseAlarmResponse)(nil), // 42: muster.v1.ReleaseAlarmResponse
+	(*Settings)(nil),             // 43: muster.v1.Settings
+	(*ProcReport)(nil),           // 44: muster.v1.ProcReport
+	(*RankRuns)(nil),             // 45: muster.v1.RankRuns
+	(*ProcRef)(nil),              // 46: muster.v1.ProcRef
+	(Brake_State)(0),             // 47: muster.v1.Brake.State
+	(*RequestMeta)(nil),          // 48: muster.v1.RequestMeta
+	(*SnapshotHeader)(nil),       // 49: muster.v1.SnapshotHeader
+	(*SnapshotTrailer)(nil),      // 50: muster.v1.SnapshotTrailer
+	(*NodeRecord)(nil),           // 51: muster.v1.NodeRecord
 }
 var file_muster_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: muster.v1.Entry.commands:type_name -> muster.v1.Command
 	3,  // 1: muster.v1.Command.term_start:type_name -> muster.v1.TermStart
 	4,  // 2: muster.v1.Command.tick:type_name -> muster.v1.Tick
-	17, // 3: muster.v1.Command.join:type_name -> muster.v1.JoinRequest
-	18, // 4: muster.v1.Command.leave:type_name -> muster.v1.LeaveRequest
-	19, // 5: muster.v1.Command.upsert_world:type_name -> muster.v1.UpsertWorldRequest
-	20, // 6: muster.v1.Command.stop:type_name -> muster.v1.StopRequest
-	21, // 7: muster.v1.Command.stop_result:type_name -> muster.v1.StopResult
-	22, // 8: muster.v1.Command.hello:type_name -> muster.v1.Hello
-	23, // 9: muster.v1.Command.confirm:type_name -> muster.v1.Confirm
+	18, // 3: muster.v1.Command.join:type_name -> muster.v1.JoinRequest
+	19, // 4: muster.v1.Command.leave:type_name -> muster.v1.LeaveRequest
+	20, // 5: muster.v1.Command.upsert_world:type_name -> muster.v1.UpsertWorldRequest
+	21, // 6: muster.v1.Command.stop:type_name -> muster.v1.StopRequest
+	22, // 7: muster.v1.Command.stop_result:type_name -> muster.v1.StopResult
+	23, // 8: muster.v1.Command.hello:type_name -> muster.v1.Hello
+	24, // 9: muster.v1.Command.confirm:type_name -> muster.v1.Confirm
 	5,  // 10: muster.v1.Command.report:type_name -> muster.v1.ReportBatch
-	9,  // 11: muster.v1.Command.expire:type_name -> muster.v1.Expire
-	10, // 12: muster.v1.Command.due:type_name -> muster.v1.Due
-	16, // 13: muster.v1.Command.node_start:type_name -> muster.v1.NodeStart
-	12, // 14: muster.v1.Command.restore_begin:type_name -> muster.v1.RestoreBegin
-	13, // 15: muster.v1.Command.restore_chunk:type_name -> muster.v1.RestoreChunk
-	14, // 16: muster.v1.Command.restore_commit:type_name -> muster.v1.RestoreCommit
-	15, // 17: muster.v1.Command.restore_abort:type_name -> muster.v1.RestoreAbort
-	24, // 18: muster.v1.Command.answers:type_name -> muster.v1.Answers
+	10, // 11: muster.v1.Command.expire:type_name -> muster.v1.Expire
+	11, // 12: muster.v1.Command.due:type_name -> muster.v1.Due
+	17, // 13: muster.v1.Command.node_start:type_name -> muster.v1.NodeStart
+	13, // 14: muster.v1.Command.restore_begin:type_name -> muster.v1.RestoreBegin
+	14, // 15: muster.v1.Command.restore_chunk:type_name -> muster.v1.RestoreChunk
+	15, // 16: muster.v1.Command.restore_commit:type_name -> muster.v1.RestoreCommit
+	16, // 17: muster.v1.Command.restore_abort:type_name -> muster.v1.RestoreAbort
+	25, // 18: muster.v1.Command.answers:type_name -> muster.v1.Answers
 	7,  // 19: muster.v1.Command.undeliverable:type_name -> muster.v1.Undeliverable
-	25, // 20: muster.v1.Command.restart:type_name -> muster.v1.RestartRequest
-	26, // 21: muster.v1.Command.delete_world:type_name -> muster.v1.DeleteWorldRequest
-	27, // 22: muster.v1.Command.start:type_name -> muster.v1.StartRequest
-	28, // 23: muster.v1.Outcome.refusal:type_name -> muster.v1.Refusal
-	29, // 24: muster.v1.Outcome.join:type_name -> muster.v1.JoinResponse
-	30, // 25: muster.v1.Outcome.leave:type_name -> muster.v1.LeaveResponse
-	31, // 26: muster.v1.Outcome.upsert_world:type_name -> muster.v1.UpsertWorldResponse
-	32, // 27: muster.v1.Outcome.stop:type_name -> muster.v1.StopResponse
-	33, // 28: muster.v1.Outcome.verdicts:type_name -> muster.v1.Verdicts
-	34, // 29: muster.v1.Outcome.restore:type_name -> muster.v1.RestoreStateResponse
-	35, // 30: muster.v1.Outcome.restart:type_name -> muster.v1.RestartResponse
-	36, // 31: muster.v1.Outcome.delete_world:type_name -> muster.v1.DeleteWorldResponse
-	37, // 32: muster.v1.Outcome.start:type_name -> muster.v1.StartResponse
-	38, // 33: muster.v1.TermStart.settings:type_name -> muster.v1.Settings
-	6,  // 34: muster.v1.ReportBatch.groups:type_name -> muster.v1.ReportGroup
-	39, // 35: muster.v1.ReportBatch.reports:type_name -> muster.v1.ProcReport
-	40, // 36: muster.v1.ReportGroup.ranks:type_name -> muster.v1.RankRuns
-	8,  // 37: muster.v1.Undeliverable.orders:type_name -> muster.v1.OverdueOrder
-	41, // 38: muster.v1.OverdueOrder.proc:type_name -> muster.v1.ProcRef
-	41, // 39: muster.v1.Expire.procs:type_name -> muster.v1.ProcRef
-	11, // 40: muster.v1.Due.starts:type_name -> muster.v1.WorldSince
-	11, // 41: muster.v1.Due.evictions:type_name -> muster.v1.WorldSince
-	41, // 42: muster.v1.Due.detached:type_name -> muster.v1.ProcRef
-	42, // 43: muster.v1.RestoreBegin.meta:type_name -> muster.v1.RequestMeta
-	43, // 44: muster.v1.RestoreBegin.header:type_name -> muster.v1.SnapshotHeader
-	44, // 45: muster.v1.RestoreCommit.trailer:type_name -> muster.v1.SnapshotTrailer
-	45, // 46: muster.v1.NodeStart.node:type_name -> muster.v1.NodeRecord
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	26, // 20: muster.v1.Command.restart:type_name -> muster.v1.RestartRequest
+	27, // 21: muster.v1.Command.delete_world:type_name -> muster.v1.DeleteWorldRequest
+	28, // 22: muster.v1.Command.start:type_name -> muster.v1.StartRequest
+	29, // 23: muster.v1.Command.set:type_name -> muster.v1.SetRequest
+	30, // 24: muster.v1.Command.release_alarm:type_name -> muster.v1.ReleaseAlarmRequest
+	9,  // 25: muster.v1.Command.brake:type_name -> muster.v1.BrakeChange
+	31, // 26: muster.v1.Outcome.refusal:type_name -> muster.v1.Refusal
+	32, // 27: muster.v1.Outcome.join:type_name -> muster.v1.JoinResponse
+	33, // 28: muster.v1.Outcome.leave:type_name -> muster.v1.LeaveResponse
+	34, // 29: muster.v1.Outcome.upsert_world:type_name -> muster.v1.UpsertWorldResponse
+	35, // 30: muster.v1.Outcome.stop:type_name -> muster.v1.StopResponse
+	36, // 31: muster.v1.Outcome.verdicts:type_name -> muster.v1.Verdicts
+	37, // 32: muster.v1.Outcome.restore:type_name -> muster.v1.RestoreStateResponse
+	38, // 33: muster.v1.Outcome.restart:type_name -> muster.v1.RestartResponse
+	39, // 34: muster.v1.Outcome.delete_world:type_name -> muster.v1.DeleteWorldResponse
+	40, // 35: muster.v1.Outcome.start:type_name -> muster.v1.StartResponse
+	41, // 36: muster.v1.Outcome.set:type_name -> muster.v1.SetResponse
+	42, // 37: muster.v1.Outcome.release_alarm:type_name -> muster.v1.ReleaseAlarmResponse
+	43, // 38: muster.v1.TermStart.settings:type_name -> muster.v1.Settings
+	6,  // 39: muster.v1.ReportBatch.groups:type_name -> muster.v1.ReportGroup
+	44, // 40: muster.v1.ReportBatch.reports:type_name -> muster.v1.ProcReport
+	45, // 41: muster.v1.ReportGroup.ranks:type_name -> muster.v1.RankRuns
+	8,  // 42: muster.v1.Undeliverable.orders:type_name -> muster.v1.OverdueOrder
+	46, // 43: muster.v1.OverdueOrder.proc:type_name -> muster.v1.ProcRef
+	47, // 44: muster.v1.BrakeChange.to:type_name -> muster.v1.Brake.State
+	46, // 45: muster.v1.Expire.procs:type_name -> muster.v1.ProcRef
+	12, // 46: muster.v1.Due.starts:type_name -> muster.v1.WorldSince
+	12, // 47: muster.v1.Due.evictions:type_name -> muster.v1.WorldSince
+	46, // 48: muster.v1.Due.detached:type_name -> muster.v1.ProcRef
+	48, // 49: muster.v1.RestoreBegin.meta:type_name -> muster.v1.RequestMeta
+	49, // 50: muster.v1.RestoreBegin.header:type_name -> muster.v1.SnapshotHeader
+	50, // 51: muster.v1.RestoreCommit.trailer:type_name -> muster.v1.SnapshotTrailer
+	51, // 52: muster.v1.NodeStart.node:type_name -> muster.v1.NodeRecord
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_entry_proto_init() }
@@ -1858,6 +2029,9 @@ func file_muster_v1_entry_proto_init() {
 		(*Command_Restart)(nil),
 		(*Command_DeleteWorld)(nil),
 		(*Command_Start)(nil),
+		(*Command_Set)(nil),
+		(*Command_ReleaseAlarm)(nil),
+		(*Command_Brake)(nil),
 	}
 	file_muster_v1_entry_proto_msgTypes[2].OneofWrappers = []any{
 		(*Outcome_Refusal)(nil),
@@ -1870,6 +2044,8 @@ func file_muster_v1_entry_proto_init() {
 		(*Outcome_Restart)(nil),
 		(*Outcome_DeleteWorld)(nil),
 		(*Outcome_Start)(nil),
+		(*Outcome_Set)(nil),
+		(*Outcome_ReleaseAlarm)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1877,7 +2053,7 @@ func file_muster_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_entry_proto_rawDesc), len(file_muster_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

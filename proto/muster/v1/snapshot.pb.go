@@ -445,7 +445,9 @@ type CoreRecord struct {
 	// Number of the last removal of a Detached member.
 	LastDetachedRemoval uint64 `protobuf:"varint,16,opt,name=last_detached_removal,json=lastDetachedRemoval,proto3" json:"last_detached_removal,omitempty"`
 	// Epoch of the last restore; 0 if there was none. Whatever was issued before it is of another history.
-	RestoreEpoch  uint64 `protobuf:"varint,17,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
+	RestoreEpoch uint64 `protobuf:"varint,17,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
+	// The mass-expiry brake; absent = armed since ever.
+	Brake         *Brake `protobuf:"bytes,18,opt,name=brake,proto3" json:"brake,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +599,13 @@ func (x *CoreRecord) GetRestoreEpoch() uint64 {
 		return x.RestoreEpoch
 	}
 	return 0
+}
+
+func (x *CoreRecord) GetBrake() *Brake {
+	if x != nil {
+		return x.Brake
+	}
+	return nil
 }
 
 // WorldRecord is a world. Its members are ProcRecords; counts and host assignments follow from those.
@@ -1382,7 +1391,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x05event\x18\n" +
 	" \x01(\v2\x10.muster.v1.EventH\x00R\x05event\x122\n" +
 	"\thost_rank\x18\v \x01(\v2\x13.muster.v1.HostRankH\x00R\bhostRankB\x06\n" +
-	"\x04body\"\xfb\x04\n" +
+	"\x04body\"\xa3\x05\n" +
 	"\n" +
 	"CoreRecord\x12\x1d\n" +
 	"\n" +
@@ -1406,7 +1415,8 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\vsystem_stop\x18\x0f \x01(\x04R\n" +
 	"systemStop\x122\n" +
 	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
-	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\"\xd1\x04\n" +
+	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\x12&\n" +
+	"\x05brake\x18\x12 \x01(\v2\x10.muster.v1.BrakeR\x05brake\"\xd1\x04\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -1516,16 +1526,17 @@ var file_muster_v1_snapshot_proto_goTypes = []any{
 	(*Event)(nil),           // 11: muster.v1.Event
 	(Phase)(0),              // 12: muster.v1.Phase
 	(*Settings)(nil),        // 13: muster.v1.Settings
-	(*WorldSpec)(nil),       // 14: muster.v1.WorldSpec
-	(*Timeouts)(nil),        // 15: muster.v1.Timeouts
-	(*Label)(nil),           // 16: muster.v1.Label
-	(*Condition)(nil),       // 17: muster.v1.Condition
-	(*Cause)(nil),           // 18: muster.v1.Cause
-	(*ProcRef)(nil),         // 19: muster.v1.ProcRef
-	(Mode)(0),               // 20: muster.v1.Mode
-	(Health)(0),             // 21: muster.v1.Health
-	(*FailedActor)(nil),     // 22: muster.v1.FailedActor
-	(*Assignment)(nil),      // 23: muster.v1.Assignment
+	(*Brake)(nil),           // 14: muster.v1.Brake
+	(*WorldSpec)(nil),       // 15: muster.v1.WorldSpec
+	(*Timeouts)(nil),        // 16: muster.v1.Timeouts
+	(*Label)(nil),           // 17: muster.v1.Label
+	(*Condition)(nil),       // 18: muster.v1.Condition
+	(*Cause)(nil),           // 19: muster.v1.Cause
+	(*ProcRef)(nil),         // 20: muster.v1.ProcRef
+	(Mode)(0),               // 21: muster.v1.Mode
+	(Health)(0),             // 22: muster.v1.Health
+	(*FailedActor)(nil),     // 23: muster.v1.FailedActor
+	(*Assignment)(nil),      // 24: muster.v1.Assignment
 }
 var file_muster_v1_snapshot_proto_depIdxs = []int32{
 	3,  // 0: muster.v1.Record.core:type_name -> muster.v1.CoreRecord
@@ -1541,26 +1552,27 @@ var file_muster_v1_snapshot_proto_depIdxs = []int32{
 	5,  // 10: muster.v1.Record.host_rank:type_name -> muster.v1.HostRank
 	12, // 11: muster.v1.CoreRecord.phase:type_name -> muster.v1.Phase
 	13, // 12: muster.v1.CoreRecord.settings:type_name -> muster.v1.Settings
-	14, // 13: muster.v1.WorldRecord.spec:type_name -> muster.v1.WorldSpec
-	15, // 14: muster.v1.WorldRecord.timeouts:type_name -> muster.v1.Timeouts
-	16, // 15: muster.v1.WorldRecord.labels:type_name -> muster.v1.Label
-	17, // 16: muster.v1.WorldRecord.condition:type_name -> muster.v1.Condition
-	17, // 17: muster.v1.WorldRecord.end:type_name -> muster.v1.Condition
-	18, // 18: muster.v1.WorldRecord.first_cause:type_name -> muster.v1.Cause
-	19, // 19: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
-	16, // 20: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
-	20, // 21: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
-	21, // 22: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
-	15, // 23: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
-	22, // 24: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
-	23, // 25: muster.v1.ProcRecord.assignment:type_name -> muster.v1.Assignment
-	19, // 26: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
-	19, // 27: muster.v1.StopTarget.via:type_name -> muster.v1.ProcRef
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	14, // 13: muster.v1.CoreRecord.brake:type_name -> muster.v1.Brake
+	15, // 14: muster.v1.WorldRecord.spec:type_name -> muster.v1.WorldSpec
+	16, // 15: muster.v1.WorldRecord.timeouts:type_name -> muster.v1.Timeouts
+	17, // 16: muster.v1.WorldRecord.labels:type_name -> muster.v1.Label
+	18, // 17: muster.v1.WorldRecord.condition:type_name -> muster.v1.Condition
+	18, // 18: muster.v1.WorldRecord.end:type_name -> muster.v1.Condition
+	19, // 19: muster.v1.WorldRecord.first_cause:type_name -> muster.v1.Cause
+	20, // 20: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
+	17, // 21: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
+	21, // 22: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
+	22, // 23: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
+	16, // 24: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
+	23, // 25: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
+	24, // 26: muster.v1.ProcRecord.assignment:type_name -> muster.v1.Assignment
+	20, // 27: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
+	20, // 28: muster.v1.StopTarget.via:type_name -> muster.v1.ProcRef
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_snapshot_proto_init() }

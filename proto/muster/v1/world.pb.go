@@ -486,6 +486,10 @@ const (
 	Event_KIND_RESTARTED Event_Kind = 17
 	// An order could not be delivered.
 	Event_KIND_UNDELIVERABLE Event_Kind = 18
+	// The mass-expiry brake holds, lets go, or is armed again.
+	Event_KIND_BRAKE Event_Kind = 19
+	// Settings were changed.
+	Event_KIND_SETTINGS Event_Kind = 20
 )
 
 // Enum value maps for Event_Kind.
@@ -510,6 +514,8 @@ var (
 		16: "KIND_ENDED",
 		17: "KIND_RESTARTED",
 		18: "KIND_UNDELIVERABLE",
+		19: "KIND_BRAKE",
+		20: "KIND_SETTINGS",
 	}
 	Event_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":     0,
@@ -531,6 +537,8 @@ var (
 		"KIND_ENDED":           16,
 		"KIND_RESTARTED":       17,
 		"KIND_UNDELIVERABLE":   18,
+		"KIND_BRAKE":           19,
+		"KIND_SETTINGS":        20,
 	}
 )
 
@@ -1558,7 +1566,7 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\"\n" +
 	"\rsince_unix_ms\x18\x03 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
-	"\bwas_live\x18\x05 \x01(\bR\awasLive\"\xc9\x05\n" +
+	"\bwas_live\x18\x05 \x01(\bR\awasLive\"\xec\x05\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.muster.v1.Event.KindR\x04kind\x12\x19\n" +
@@ -1572,7 +1580,7 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"\x04role\x18\b \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12)\n" +
 	"\x06status\x18\t \x01(\x0e2\x11.muster.v1.StatusR\x06status\x12\x12\n" +
 	"\x04text\x18\n" +
-	" \x01(\tR\x04text\"\x98\x03\n" +
+	" \x01(\tR\x04text\"\xbb\x03\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12KIND_WORLD_CREATED\x10\x01\x12\x15\n" +
@@ -1595,7 +1603,10 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ENDED\x10\x10\x12\x12\n" +
 	"\x0eKIND_RESTARTED\x10\x11\x12\x16\n" +
-	"\x12KIND_UNDELIVERABLE\x10\x12*<\n" +
+	"\x12KIND_UNDELIVERABLE\x10\x12\x12\x0e\n" +
+	"\n" +
+	"KIND_BRAKE\x10\x13\x12\x11\n" +
+	"\rKIND_SETTINGS\x10\x14*<\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_WORKER\x10\x01\x12\r\n" +

@@ -26,6 +26,8 @@ const (
 	ClusterService_RestoreState_FullMethodName = "/muster.v1.ClusterService/RestoreState"
 	ClusterService_RegisterNode_FullMethodName = "/muster.v1.ClusterService/RegisterNode"
 	ClusterService_RejoinNode_FullMethodName   = "/muster.v1.ClusterService/RejoinNode"
+	ClusterService_Set_FullMethodName          = "/muster.v1.ClusterService/Set"
+	ClusterService_ReleaseAlarm_FullMethodName = "/muster.v1.ClusterService/ReleaseAlarm"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -46,6 +48,10 @@ type ClusterServiceClient interface {
 	RegisterNode(ctx context.Context, in *v1.RegisterNodeRequest, opts ...grpc.CallOption) (*v1.RegisterNodeResponse, error)
 	// RejoinNode brings a wiped node back as a new server.
 	RejoinNode(ctx context.Context, in *v1.RejoinNodeRequest, opts ...grpc.CallOption) (*v1.RejoinNodeResponse, error)
+	// Set changes settings of the cluster.
+	Set(ctx context.Context, in *v1.SetRequest, opts ...grpc.CallOption) (*v1.SetResponse, error)
+	// ReleaseAlarm has the mass-expiry brake let go.
+	ReleaseAlarm(ctx context.Context, in *v1.ReleaseAlarmRequest, opts ...grpc.CallOption) (*v1.ReleaseAlarmResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -128,6 +134,26 @@ func (c *clusterServiceClient) RejoinNode(ctx context.Context, in *v1.RejoinNode
 	return out, nil
 }
 
+func (c *clusterServiceClient) Set(ctx context.Context, in *v1.SetRequest, opts ...grpc.CallOption) (*v1.SetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.SetResponse)
+	err := c.cc.Invoke(ctx, ClusterService_Set_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) ReleaseAlarm(ctx context.Context, in *v1.ReleaseAlarmRequest, opts ...grpc.CallOption) (*v1.ReleaseAlarmResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ReleaseAlarmResponse)
+	err := c.cc.Invoke(ctx, ClusterService_ReleaseAlarm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -146,6 +172,10 @@ type ClusterServiceServer interface {
 	RegisterNode(context.Context, *v1.RegisterNodeRequest) (*v1.RegisterNodeResponse, error)
 	// RejoinNode brings a wiped node back as a new server.
 	RejoinNode(context.Context, *v1.RejoinNodeRequest) (*v1.RejoinNodeResponse, error)
+	// Set changes settings of the cluster.
+	Set(context.Context, *v1.SetRequest) (*v1.SetResponse, error)
+	// ReleaseAlarm has the mass-expiry brake let go.
+	ReleaseAlarm(context.Context, *v1.ReleaseAlarmRequest) (*v1.ReleaseAlarmResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -173,6 +203,12 @@ func (UnimplementedClusterServiceServer) RegisterNode(context.Context, *v1.Regis
 }
 func (UnimplementedClusterServiceServer) RejoinNode(context.Context, *v1.RejoinNodeRequest) (*v1.RejoinNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejoinNode not implemented")
+}
+func (UnimplementedClusterServiceServer) Set(context.Context, *v1.SetRequest) (*v1.SetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Set not implemented")
+}
+func (UnimplementedClusterServiceServer) ReleaseAlarm(context.Context, *v1.ReleaseAlarmRequest) (*v1.ReleaseAlarmResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseAlarm not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -285,6 +321,42 @@ func _ClusterService_RejoinNode_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_Set_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.SetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).Set(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_Set_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).Set(ctx, req.(*v1.SetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_ReleaseAlarm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.ReleaseAlarmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).ReleaseAlarm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_ReleaseAlarm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).ReleaseAlarm(ctx, req.(*v1.ReleaseAlarmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -307,6 +379,14 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejoinNode",
 			Handler:    _ClusterService_RejoinNode_Handler,
+		},
+		{
+			MethodName: "Set",
+			Handler:    _ClusterService_Set_Handler,
+		},
+		{
+			MethodName: "ReleaseAlarm",
+			Handler:    _ClusterService_ReleaseAlarm_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
