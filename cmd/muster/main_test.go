@@ -98,7 +98,9 @@ func (f *fake) Explain(_ context.Context, req *musterv1.ExplainRequest) (*muster
 }
 
 func (f *fake) Status(context.Context, *musterv1.StatusRequest) (*musterv1.StatusResponse, error) {
-	return exampleStatus(), nil
+	status := exampleStatus()
+	status.State.Settings = fsm.DefaultSettings()
+	return status, nil
 }
 
 func (f *fake) FindLeader(context.Context, *musterv1.FindLeaderRequest) (*musterv1.FindLeaderResponse, error) {
