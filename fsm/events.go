@@ -25,6 +25,13 @@ func ringAppend(ring []*musterv1.Event, e *musterv1.Event, limit int) []*musterv
 	return append(ring, e)
 }
 
+// noteDropped remembers the youngest event that the cluster's ring is about to drop to take another one.
+func (s *State) noteDropped() {
+	if surplus := len(s.events.cluster) - int(s.core.Settings.GetEvents()); surplus >= 0 && s.HasBrake() {
+		s.core.EventsDropped = max(s.core.EventsDropped, s.events.cluster[surplus].Number)
+	}
+}
+
 func (l *eventLog) add(e *musterv1.Event, settings *musterv1.Settings) {
 	l.cluster = ringAppend(l.cluster, e, int(settings.GetEvents()))
 	if e.World != "" {
@@ -47,8 +54,12 @@ func (s *State) refitEvents() {
 	for _, rec := range s.ended {
 		ended[rec.Generation] = true
 	}
+	all := s.events.all()
+	if surplus := len(all) - int(s.core.Settings.GetEvents()); surplus > 0 {
+		s.core.EventsDropped = max(s.core.EventsDropped, all[surplus-1].Number)
+	}
 	fresh := newEventLog()
-	for _, e := range s.events.all() {
+	for _, e := range all {
 		fresh.restore(e, s.core.Settings, ended[e.Generation] || s.byGeneration[e.Generation] != nil)
 	}
 	s.events = fresh
@@ -82,6 +93,7 @@ func (s *State) emit(e *musterv1.Event) {
 	e.Number = s.draw()
 	e.ClockNs = s.core.ClockNs
 	e.WallMs = s.entry.wallMs
+	s.noteDropped()
 	s.events.add(e, s.core.Settings)
 	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
 }

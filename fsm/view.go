@@ -172,19 +172,25 @@ func hasLabels(have, want []*musterv1.Label) bool {
 	return true
 }
 
-// viewWorld shows a world and those of its members that fit; more is where to go on if some do not. A world that is left out, because
-// none of its members has matched so far, is nil.
-func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, b *budget) (wv *musterv1.WorldView, more *cursor) {
-	wv = &musterv1.WorldView{
+// viewHead shows a world without its members.
+func (s *State) viewHead(rec *musterv1.WorldRecord) *musterv1.WorldView {
+	wv := &musterv1.WorldView{
 		World: rec.World, Generation: rec.Generation, Spec: rec.Spec, Labels: rec.Labels, LabelRevision: rec.LabelRevision,
 		Condition: rec.Condition, Timeouts: rec.Timeouts, FirstCause: rec.FirstCause, Stop: rec.Stop,
 		MasterAddress: rec.MasterAddress, MasterPort: rec.MasterPort,
 	}
 	wv.Wanted, _ = wanted(rec.Spec)
-	w := s.byGeneration[rec.Generation]
-	if w != nil {
+	if w := s.byGeneration[rec.Generation]; w != nil {
 		wv.Joined, wv.Healthy = w.joined, w.healthy
 	}
+	return wv
+}
+
+// viewWorld shows a world and those of its members that fit; more is where to go on if some do not. A world that is left out, because
+// none of its members has matched so far, is nil.
+func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, b *budget) (wv *musterv1.WorldView, more *cursor) {
+	wv = s.viewHead(rec)
+	w := s.byGeneration[rec.Generation]
 	b.bytes -= proto.Size(wv)
 	if w == nil || q.GetOmitProcs() && !q.GetOmitEmpty() {
 		return unlessEmpty(q, wv), nil

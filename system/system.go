@@ -20,6 +20,8 @@ type System struct {
 	building  atomic.Pointer[leadership] // takes effects; set before published
 	published atomic.Pointer[leadership] // admits requests
 	onLeading func(bool)
+
+	changes changes
 }
 
 // New returns a System that leads nothing yet.
@@ -55,7 +57,11 @@ func (s *System) Applied(e fsm.Effects) {
 	if l := s.building.Load(); l != nil {
 		l.applied(e)
 	}
+	s.changes.happened()
 }
+
+// Changed returns a channel that is closed when the next entry is applied here, whoever leads.
+func (s *System) Changed() <-chan struct{} { return s.changes.wait() }
 
 // Leading tells whether a term is published here, and its epoch and Raft term.
 func (s *System) Leading() (epoch, raftTerm uint64, ok bool) {

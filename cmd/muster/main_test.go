@@ -123,6 +123,16 @@ func (f *fake) RestoreState(stream grpc.ClientStreamingServer[musterv1.RestoreSt
 	}
 }
 
+func (f *fake) History(_ context.Context, req *musterv1.HistoryRequest) (*musterv1.HistoryResponse, error) {
+	return &musterv1.HistoryResponse{Generations: []*musterv1.HistoryResponse_Generation{{World: exampleView().GetWorlds()[1]}}}, nil
+}
+
+func (f *fake) Watch(_ *musterv1.WatchRequest, stream grpc.ServerStreamingServer[musterv1.WatchResponse]) error {
+	err := stream.Send(&musterv1.WatchResponse{Number: 100, Events: []*musterv1.Event{{Number: 100, World: "train"}}})
+	<-stream.Context().Done()
+	return err
+}
+
 func (f *fake) Set(context.Context, *musterv1.SetRequest) (*musterv1.SetResponse, error) {
 	return &musterv1.SetResponse{Settings: fsm.DefaultSettings()}, nil
 }
@@ -345,6 +355,9 @@ func TestExamples_AreUnderstood(t *testing.T) {
 			require.NoError(t, cmd.ParseFlags(rest), example)
 			require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()), example)
 			continue
+		}
+		if args[0] == "watch" {
+			args = slices.Insert(args, end, "--timeout", "100ms") // else until Ctrl-C
 		}
 		code, _, errs := muster(t, slices.Insert(args, end, "--servers", address)...)
 		require.Equal(t, exitDone, code, "%s: %s", example, errs)

@@ -27,7 +27,7 @@ type cli struct {
 // commands are the verbs.
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
-		newDev(c), newServer(c), newHost(c), newRun(c), newWorld(c), newPs(c), newView(c), newExplain(c), newLogs(c), newStart(c), newStop(c), newAlarm(c),
+		newDev(c), newServer(c), newHost(c), newRun(c), newWorld(c), newPs(c), newView(c), newExplain(c), newLogs(c), newStart(c), newStop(c), newAlarm(c), newWatch(c),
 		newStatus(c), newState(c), newClusterCommand(c), newShim(c), newVersion(c),
 	}
 }

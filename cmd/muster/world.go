@@ -4,5 +4,5 @@ import "github.com/spf13/cobra"
 
 func newWorld(c *cli) *cobra.Command {
 	return group("world", "Create, list, show, wait for, restart, stop and delete worlds",
-		newWorldCreate(c), newWorldList(c), newWorldGet(c), newWorldWait(c), newWorldRestart(c), newWorldStop(c), newWorldDelete(c))
+		newWorldCreate(c), newWorldList(c), newWorldGet(c), newWorldHistory(c), newWorldWait(c), newWorldRestart(c), newWorldStop(c), newWorldDelete(c))
 }

@@ -103,3 +103,21 @@ func checkSet(q *musterv1.SetRequest) error {
 	}
 	return nil
 }
+
+func checkWatch(q *musterv1.WatchRequest) error {
+	if err := checkSize(q); err != nil {
+		return err
+	}
+	if n := len(q.GetWorlds()); n > maxWorlds {
+		return invalid("worlds", "%d: at most %d", n, maxWorlds)
+	}
+	for _, w := range q.GetWorlds() {
+		if err := checkWorld("worlds", w); err != nil {
+			return err
+		}
+	}
+	if n := len(q.GetKinds()); n > maxKinds {
+		return invalid("kinds", "%d: at most %d", n, maxKinds)
+	}
+	return nil
+}

@@ -33,6 +33,7 @@ var replies = map[string]func() proto.Message{
 	musterv1grpc.SystemService_DeleteWorld_FullMethodName:      func() proto.Message { return &musterv1.DeleteWorldResponse{} },
 	musterv1grpc.SystemService_Start_FullMethodName:            func() proto.Message { return &musterv1.StartResponse{} },
 	musterv1grpc.SystemService_ViewStop_FullMethodName:         func() proto.Message { return &musterv1.ViewStopResponse{} },
+	musterv1grpc.SystemService_History_FullMethodName:          func() proto.Message { return &musterv1.HistoryResponse{} },
 	musterv1grpc.SystemService_Explain_FullMethodName:          func() proto.Message { return &musterv1.ExplainResponse{} },
 	musterv1grpc.MemberService_Join_FullMethodName:             func() proto.Message { return &musterv1.JoinResponse{} },
 	musterv1grpc.MemberService_Leave_FullMethodName:            func() proto.Message { return &musterv1.LeaveResponse{} },

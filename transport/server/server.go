@@ -68,11 +68,15 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	peers  *peers
+
+	stopping context.Context // ends when the server begins to stop
+	stop     context.CancelFunc
 }
 
 // New returns a Server that does not listen yet.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, health: health.NewServer(), peers: newPeers(cfg.Dial)}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.recoverUnary, s.forward),
 		grpc.ChainStreamInterceptor(s.recoverStream),
@@ -113,9 +117,20 @@ func (s *Server) show(service string, yes bool) {
 // Stop lets calls finish until ctx ends, then cuts them off. End the sessions first: they never finish by themselves.
 func (s *Server) Stop(ctx context.Context) {
 	s.health.Shutdown()
+	s.stop()
 	defer context.AfterFunc(ctx, s.grpc.Stop)()
 	s.grpc.GracefulStop()
 	s.peers.close()
+}
+
+// untilStopped is ctx, and ends when the server begins to stop: for calls that never finish by themselves.
+func (s *Server) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	release := context.AfterFunc(s.stopping, cancel)
+	return ctx, func() {
+		release()
+		cancel()
+	}
 }
 
 // recoverUnary keeps a handler's panic from ending the node.

@@ -447,7 +447,9 @@ type CoreRecord struct {
 	// Epoch of the last restore; 0 if there was none. Whatever was issued before it is of another history.
 	RestoreEpoch uint64 `protobuf:"varint,17,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
 	// The mass-expiry brake; absent = armed since ever.
-	Brake         *Brake `protobuf:"bytes,18,opt,name=brake,proto3" json:"brake,omitempty"`
+	Brake *Brake `protobuf:"bytes,18,opt,name=brake,proto3" json:"brake,omitempty"`
+	// Number of the last event that the cluster's ring has dropped.
+	EventsDropped uint64 `protobuf:"varint,19,opt,name=events_dropped,json=eventsDropped,proto3" json:"events_dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +608,13 @@ func (x *CoreRecord) GetBrake() *Brake {
 		return x.Brake
 	}
 	return nil
+}
+
+func (x *CoreRecord) GetEventsDropped() uint64 {
+	if x != nil {
+		return x.EventsDropped
+	}
+	return 0
 }
 
 // WorldRecord is a world. Its members are ProcRecords; counts and host assignments follow from those.
@@ -1391,7 +1400,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x05event\x18\n" +
 	" \x01(\v2\x10.muster.v1.EventH\x00R\x05event\x122\n" +
 	"\thost_rank\x18\v \x01(\v2\x13.muster.v1.HostRankH\x00R\bhostRankB\x06\n" +
-	"\x04body\"\xa3\x05\n" +
+	"\x04body\"\xca\x05\n" +
 	"\n" +
 	"CoreRecord\x12\x1d\n" +
 	"\n" +
@@ -1416,7 +1425,8 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"systemStop\x122\n" +
 	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
 	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\x12&\n" +
-	"\x05brake\x18\x12 \x01(\v2\x10.muster.v1.BrakeR\x05brake\"\xd1\x04\n" +
+	"\x05brake\x18\x12 \x01(\v2\x10.muster.v1.BrakeR\x05brake\x12%\n" +
+	"\x0eevents_dropped\x18\x13 \x01(\x04R\reventsDropped\"\xd1\x04\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +

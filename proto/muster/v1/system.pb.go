@@ -1638,6 +1638,272 @@ func (x *StartResponse) GetNumber() uint64 {
 	return 0
 }
 
+// WatchRequest asks to be told what happens. The filters are combined with AND; empty = everything.
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events above this number; 0 = from now on.
+	From uint64 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Only these worlds, at most 1,000.
+	Worlds []string `protobuf:"bytes,2,rep,name=worlds,proto3" json:"worlds,omitempty"`
+	// Only these kinds, at most 64.
+	Kinds         []Event_Kind `protobuf:"varint,3,rep,packed,name=kinds,proto3,enum=muster.v1.Event_Kind" json:"kinds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WatchRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetWorlds() []string {
+	if x != nil {
+		return x.Worlds
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetKinds() []Event_Kind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+// WatchResponse is what has happened since the last one. One comes at least every 250 ms, also where nothing has.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ascending.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Everything up to this number has been told: where to go on from.
+	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Not 0: events up to this number are not held any more, and some behind the number asked for are among them. View what there is, and
+	// watch from there; the stream ends.
+	Compacted uint64 `protobuf:"varint,3,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	// Not 0: the state was restored, and the numbers begin with this one. View what there is, and watch from there; the stream ends.
+	Restored uint64 `protobuf:"varint,4,opt,name=restored,proto3" json:"restored,omitempty"`
+	// Cluster clock, nanoseconds: it stands still where nothing can happen.
+	ClockNs       int64 `protobuf:"varint,5,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WatchResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetCompacted() uint64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetRestored() uint64 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+// HistoryRequest asks what is still known of a world.
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// World id.
+	World string `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
+	// Read what this node has instead of asking the leader; the answer may be old.
+	Stale         bool `protobuf:"varint,2,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_muster_v1_system_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *HistoryRequest) GetWorld() string {
+	if x != nil {
+		return x.World
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+// HistoryResponse is what is still known of a world.
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its newest 100 generations, oldest first.
+	Generations []*HistoryResponse_Generation `protobuf:"bytes,1,rep,name=generations,proto3" json:"generations,omitempty"`
+	// As of this number.
+	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// Cluster clock, nanoseconds.
+	ClockNs       int64 `protobuf:"varint,3,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_muster_v1_system_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HistoryResponse) GetGenerations() []*HistoryResponse_Generation {
+	if x != nil {
+		return x.Generations
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *HistoryResponse) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
 // ViewStopRequest reads a stop operation.
 type ViewStopRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1653,7 +1919,7 @@ type ViewStopRequest struct {
 
 func (x *ViewStopRequest) Reset() {
 	*x = ViewStopRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[19]
+	mi := &file_muster_v1_system_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1931,7 @@ func (x *ViewStopRequest) String() string {
 func (*ViewStopRequest) ProtoMessage() {}
 
 func (x *ViewStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[19]
+	mi := &file_muster_v1_system_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1944,7 @@ func (x *ViewStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewStopRequest.ProtoReflect.Descriptor instead.
 func (*ViewStopRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{19}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ViewStopRequest) GetOperation() uint64 {
@@ -1723,7 +1989,7 @@ type ViewStopResponse struct {
 
 func (x *ViewStopResponse) Reset() {
 	*x = ViewStopResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[20]
+	mi := &file_muster_v1_system_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +2001,7 @@ func (x *ViewStopResponse) String() string {
 func (*ViewStopResponse) ProtoMessage() {}
 
 func (x *ViewStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[20]
+	mi := &file_muster_v1_system_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2014,7 @@ func (x *ViewStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewStopResponse.ProtoReflect.Descriptor instead.
 func (*ViewStopResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{20}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ViewStopResponse) GetReason() string {
@@ -1810,7 +2076,7 @@ type StopOutcome struct {
 
 func (x *StopOutcome) Reset() {
 	*x = StopOutcome{}
-	mi := &file_muster_v1_system_proto_msgTypes[21]
+	mi := &file_muster_v1_system_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2088,7 @@ func (x *StopOutcome) String() string {
 func (*StopOutcome) ProtoMessage() {}
 
 func (x *StopOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[21]
+	mi := &file_muster_v1_system_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2101,7 @@ func (x *StopOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopOutcome.ProtoReflect.Descriptor instead.
 func (*StopOutcome) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{21}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StopOutcome) GetProc() *ProcRef {
@@ -1885,7 +2151,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[22]
+	mi := &file_muster_v1_system_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +2163,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[22]
+	mi := &file_muster_v1_system_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2176,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{22}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExplainRequest) GetWorld() string {
@@ -1983,7 +2249,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[23]
+	mi := &file_muster_v1_system_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2261,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[23]
+	mi := &file_muster_v1_system_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2274,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{23}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExplainResponse) GetWorld() *WorldView {
@@ -2119,7 +2385,7 @@ type DueOrder struct {
 
 func (x *DueOrder) Reset() {
 	*x = DueOrder{}
-	mi := &file_muster_v1_system_proto_msgTypes[24]
+	mi := &file_muster_v1_system_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2397,7 @@ func (x *DueOrder) String() string {
 func (*DueOrder) ProtoMessage() {}
 
 func (x *DueOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[24]
+	mi := &file_muster_v1_system_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2410,7 @@ func (x *DueOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DueOrder.ProtoReflect.Descriptor instead.
 func (*DueOrder) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{24}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DueOrder) GetId() uint64 {
@@ -2188,7 +2454,7 @@ type NextAction struct {
 
 func (x *NextAction) Reset() {
 	*x = NextAction{}
-	mi := &file_muster_v1_system_proto_msgTypes[25]
+	mi := &file_muster_v1_system_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2466,7 @@ func (x *NextAction) String() string {
 func (*NextAction) ProtoMessage() {}
 
 func (x *NextAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[25]
+	mi := &file_muster_v1_system_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2479,7 @@ func (x *NextAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextAction.ProtoReflect.Descriptor instead.
 func (*NextAction) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{25}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NextAction) GetAtNs() int64 {
@@ -2228,6 +2494,61 @@ func (x *NextAction) GetWhat() string {
 		return x.What
 	}
 	return ""
+}
+
+// Generation is one life of a world.
+type HistoryResponse_Generation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The world, without procs.
+	World *WorldView `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
+	// What happened to it lately, oldest first.
+	Events        []*Event `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse_Generation) Reset() {
+	*x = HistoryResponse_Generation{}
+	mi := &file_muster_v1_system_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse_Generation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse_Generation) ProtoMessage() {}
+
+func (x *HistoryResponse_Generation) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse_Generation.ProtoReflect.Descriptor instead.
+func (*HistoryResponse_Generation) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{22, 0}
+}
+
+func (x *HistoryResponse_Generation) GetWorld() *WorldView {
+	if x != nil {
+		return x.World
+	}
+	return nil
+}
+
+func (x *HistoryResponse_Generation) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
 }
 
 var File_muster_v1_system_proto protoreflect.FileDescriptor
@@ -2369,7 +2690,28 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\fexecution_id\x18\x02 \x01(\tR\vexecutionId\"J\n" +
 	"\rStartResponse\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"Y\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"g\n" +
+	"\fWatchRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x16\n" +
+	"\x06worlds\x18\x02 \x03(\tR\x06worlds\x12+\n" +
+	"\x05kinds\x18\x03 \x03(\x0e2\x15.muster.v1.Event.KindR\x05kinds\"\xa6\x01\n" +
+	"\rWatchResponse\x12(\n" +
+	"\x06events\x18\x01 \x03(\v2\x10.muster.v1.EventR\x06events\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1c\n" +
+	"\tcompacted\x18\x03 \x01(\x04R\tcompacted\x12\x1a\n" +
+	"\brestored\x18\x04 \x01(\x04R\brestored\x12\x19\n" +
+	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\"<\n" +
+	"\x0eHistoryRequest\x12\x14\n" +
+	"\x05world\x18\x01 \x01(\tR\x05world\x12\x14\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\"\xf1\x01\n" +
+	"\x0fHistoryResponse\x12G\n" +
+	"\vgenerations\x18\x01 \x03(\v2%.muster.v1.HistoryResponse.GenerationR\vgenerations\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x19\n" +
+	"\bclock_ns\x18\x03 \x01(\x03R\aclockNs\x1ab\n" +
+	"\n" +
+	"Generation\x12*\n" +
+	"\x05world\x18\x01 \x01(\v2\x14.muster.v1.WorldViewR\x05world\x12(\n" +
+	"\x06events\x18\x02 \x03(\v2\x10.muster.v1.EventR\x06events\"Y\n" +
 	"\x0fViewStopRequest\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\x04R\toperation\x12\x12\n" +
 	"\x04skip\x18\x02 \x01(\rR\x04skip\x12\x14\n" +
@@ -2432,7 +2774,7 @@ func file_muster_v1_system_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_muster_v1_system_proto_goTypes = []any{
 	(WorldStop_Result)(0),               // 0: muster.v1.WorldStop.Result
 	(WorldSupervisionResponse_Known)(0), // 1: muster.v1.WorldSupervisionResponse.Known
@@ -2455,70 +2797,81 @@ var file_muster_v1_system_proto_goTypes = []any{
 	(*DeleteWorldResponse)(nil),         // 18: muster.v1.DeleteWorldResponse
 	(*StartRequest)(nil),                // 19: muster.v1.StartRequest
 	(*StartResponse)(nil),               // 20: muster.v1.StartResponse
-	(*ViewStopRequest)(nil),             // 21: muster.v1.ViewStopRequest
-	(*ViewStopResponse)(nil),            // 22: muster.v1.ViewStopResponse
-	(*StopOutcome)(nil),                 // 23: muster.v1.StopOutcome
-	(*ExplainRequest)(nil),              // 24: muster.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 25: muster.v1.ExplainResponse
-	(*DueOrder)(nil),                    // 26: muster.v1.DueOrder
-	(*NextAction)(nil),                  // 27: muster.v1.NextAction
-	(*WorldSpec)(nil),                   // 28: muster.v1.WorldSpec
-	(*Label)(nil),                       // 29: muster.v1.Label
-	(*Condition)(nil),                   // 30: muster.v1.Condition
-	(Phase)(0),                          // 31: muster.v1.Phase
-	(*Timeouts)(nil),                    // 32: muster.v1.Timeouts
-	(*Cause)(nil),                       // 33: muster.v1.Cause
-	(*ProcRef)(nil),                     // 34: muster.v1.ProcRef
-	(Health)(0),                         // 35: muster.v1.Health
-	(Mode)(0),                           // 36: muster.v1.Mode
-	(*Assignment)(nil),                  // 37: muster.v1.Assignment
-	(Role)(0),                           // 38: muster.v1.Role
-	(*Event)(nil),                       // 39: muster.v1.Event
+	(*WatchRequest)(nil),                // 21: muster.v1.WatchRequest
+	(*WatchResponse)(nil),               // 22: muster.v1.WatchResponse
+	(*HistoryRequest)(nil),              // 23: muster.v1.HistoryRequest
+	(*HistoryResponse)(nil),             // 24: muster.v1.HistoryResponse
+	(*ViewStopRequest)(nil),             // 25: muster.v1.ViewStopRequest
+	(*ViewStopResponse)(nil),            // 26: muster.v1.ViewStopResponse
+	(*StopOutcome)(nil),                 // 27: muster.v1.StopOutcome
+	(*ExplainRequest)(nil),              // 28: muster.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 29: muster.v1.ExplainResponse
+	(*DueOrder)(nil),                    // 30: muster.v1.DueOrder
+	(*NextAction)(nil),                  // 31: muster.v1.NextAction
+	(*HistoryResponse_Generation)(nil),  // 32: muster.v1.HistoryResponse.Generation
+	(*WorldSpec)(nil),                   // 33: muster.v1.WorldSpec
+	(*Label)(nil),                       // 34: muster.v1.Label
+	(*Condition)(nil),                   // 35: muster.v1.Condition
+	(Phase)(0),                          // 36: muster.v1.Phase
+	(*Timeouts)(nil),                    // 37: muster.v1.Timeouts
+	(*Cause)(nil),                       // 38: muster.v1.Cause
+	(*ProcRef)(nil),                     // 39: muster.v1.ProcRef
+	(Health)(0),                         // 40: muster.v1.Health
+	(Mode)(0),                           // 41: muster.v1.Mode
+	(*Assignment)(nil),                  // 42: muster.v1.Assignment
+	(Event_Kind)(0),                     // 43: muster.v1.Event.Kind
+	(*Event)(nil),                       // 44: muster.v1.Event
+	(Role)(0),                           // 45: muster.v1.Role
 }
 var file_muster_v1_system_proto_depIdxs = []int32{
 	2,  // 0: muster.v1.UpsertWorldRequest.meta:type_name -> muster.v1.RequestMeta
-	28, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
-	29, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
-	30, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
+	33, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
+	34, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
+	35, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
 	2,  // 4: muster.v1.StopRequest.meta:type_name -> muster.v1.RequestMeta
 	7,  // 5: muster.v1.StopResponse.worlds:type_name -> muster.v1.WorldStop
 	0,  // 6: muster.v1.WorldStop.result:type_name -> muster.v1.WorldStop.Result
-	29, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
-	29, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
-	31, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
+	34, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
+	34, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
+	36, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
 	10, // 10: muster.v1.ViewResponse.worlds:type_name -> muster.v1.WorldView
-	28, // 11: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
-	29, // 12: muster.v1.WorldView.labels:type_name -> muster.v1.Label
-	30, // 13: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
+	33, // 11: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
+	34, // 12: muster.v1.WorldView.labels:type_name -> muster.v1.Label
+	35, // 13: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
 	11, // 14: muster.v1.WorldView.procs:type_name -> muster.v1.ProcView
-	32, // 15: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
-	33, // 16: muster.v1.WorldView.first_cause:type_name -> muster.v1.Cause
-	34, // 17: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
-	35, // 18: muster.v1.ProcView.health:type_name -> muster.v1.Health
-	36, // 19: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
-	29, // 20: muster.v1.ProcView.labels:type_name -> muster.v1.Label
+	37, // 15: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
+	38, // 16: muster.v1.WorldView.first_cause:type_name -> muster.v1.Cause
+	39, // 17: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
+	40, // 18: muster.v1.ProcView.health:type_name -> muster.v1.Health
+	41, // 19: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
+	34, // 20: muster.v1.ProcView.labels:type_name -> muster.v1.Label
 	12, // 21: muster.v1.ProcView.failed_actors:type_name -> muster.v1.FailedActor
-	37, // 22: muster.v1.ProcView.assignment:type_name -> muster.v1.Assignment
+	42, // 22: muster.v1.ProcView.assignment:type_name -> muster.v1.Assignment
 	1,  // 23: muster.v1.WorldSupervisionResponse.known:type_name -> muster.v1.WorldSupervisionResponse.Known
 	11, // 24: muster.v1.WorldSupervisionResponse.procs:type_name -> muster.v1.ProcView
-	30, // 25: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
+	35, // 25: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
 	2,  // 26: muster.v1.RestartRequest.meta:type_name -> muster.v1.RequestMeta
 	2,  // 27: muster.v1.DeleteWorldRequest.meta:type_name -> muster.v1.RequestMeta
 	2,  // 28: muster.v1.StartRequest.meta:type_name -> muster.v1.RequestMeta
-	23, // 29: muster.v1.ViewStopResponse.targets:type_name -> muster.v1.StopOutcome
-	34, // 30: muster.v1.StopOutcome.proc:type_name -> muster.v1.ProcRef
-	38, // 31: muster.v1.ExplainRequest.role:type_name -> muster.v1.Role
-	10, // 32: muster.v1.ExplainResponse.world:type_name -> muster.v1.WorldView
-	11, // 33: muster.v1.ExplainResponse.procs:type_name -> muster.v1.ProcView
-	26, // 34: muster.v1.ExplainResponse.orders:type_name -> muster.v1.DueOrder
-	27, // 35: muster.v1.ExplainResponse.next:type_name -> muster.v1.NextAction
-	39, // 36: muster.v1.ExplainResponse.events:type_name -> muster.v1.Event
-	34, // 37: muster.v1.DueOrder.to:type_name -> muster.v1.ProcRef
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	43, // 29: muster.v1.WatchRequest.kinds:type_name -> muster.v1.Event.Kind
+	44, // 30: muster.v1.WatchResponse.events:type_name -> muster.v1.Event
+	32, // 31: muster.v1.HistoryResponse.generations:type_name -> muster.v1.HistoryResponse.Generation
+	27, // 32: muster.v1.ViewStopResponse.targets:type_name -> muster.v1.StopOutcome
+	39, // 33: muster.v1.StopOutcome.proc:type_name -> muster.v1.ProcRef
+	45, // 34: muster.v1.ExplainRequest.role:type_name -> muster.v1.Role
+	10, // 35: muster.v1.ExplainResponse.world:type_name -> muster.v1.WorldView
+	11, // 36: muster.v1.ExplainResponse.procs:type_name -> muster.v1.ProcView
+	30, // 37: muster.v1.ExplainResponse.orders:type_name -> muster.v1.DueOrder
+	31, // 38: muster.v1.ExplainResponse.next:type_name -> muster.v1.NextAction
+	44, // 39: muster.v1.ExplainResponse.events:type_name -> muster.v1.Event
+	39, // 40: muster.v1.DueOrder.to:type_name -> muster.v1.ProcRef
+	10, // 41: muster.v1.HistoryResponse.Generation.world:type_name -> muster.v1.WorldView
+	44, // 42: muster.v1.HistoryResponse.Generation.events:type_name -> muster.v1.Event
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_system_proto_init() }
@@ -2533,7 +2886,7 @@ func file_muster_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_system_proto_rawDesc), len(file_muster_v1_system_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

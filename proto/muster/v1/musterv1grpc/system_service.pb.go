@@ -25,7 +25,7 @@ var File_muster_v1_system_service_proto protoreflect.FileDescriptor
 
 const file_muster_v1_system_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1emuster/v1/system_service.proto\x12\tmuster.v1\x1a\x16muster/v1/system.proto2\xff\x04\n" +
+	"\x1emuster/v1/system_service.proto\x12\tmuster.v1\x1a\x16muster/v1/system.proto2\xff\x05\n" +
 	"\rSystemService\x12L\n" +
 	"\vUpsertWorld\x12\x1d.muster.v1.UpsertWorldRequest\x1a\x1e.muster.v1.UpsertWorldResponse\x127\n" +
 	"\x04Stop\x12\x16.muster.v1.StopRequest\x1a\x17.muster.v1.StopResponse\x127\n" +
@@ -33,7 +33,9 @@ const file_muster_v1_system_service_proto_rawDesc = "" +
 	"\x10WorldSupervision\x12\".muster.v1.WorldSupervisionRequest\x1a#.muster.v1.WorldSupervisionResponse\x12@\n" +
 	"\aRestart\x12\x19.muster.v1.RestartRequest\x1a\x1a.muster.v1.RestartResponse\x12L\n" +
 	"\vDeleteWorld\x12\x1d.muster.v1.DeleteWorldRequest\x1a\x1e.muster.v1.DeleteWorldResponse\x12:\n" +
-	"\x05Start\x12\x17.muster.v1.StartRequest\x1a\x18.muster.v1.StartResponse\x12C\n" +
+	"\x05Start\x12\x17.muster.v1.StartRequest\x1a\x18.muster.v1.StartResponse\x12<\n" +
+	"\x05Watch\x12\x17.muster.v1.WatchRequest\x1a\x18.muster.v1.WatchResponse0\x01\x12@\n" +
+	"\aHistory\x12\x19.muster.v1.HistoryRequest\x1a\x1a.muster.v1.HistoryResponse\x12C\n" +
 	"\bViewStop\x12\x1a.muster.v1.ViewStopRequest\x1a\x1b.muster.v1.ViewStopResponse\x12@\n" +
 	"\aExplain\x12\x19.muster.v1.ExplainRequest\x1a\x1a.muster.v1.ExplainResponseB2Z0muster/proto/muster/v1/musterv1grpc;musterv1grpcb\x06proto3"
 
@@ -45,17 +47,21 @@ var file_muster_v1_system_service_proto_goTypes = []any{
 	(*v1.RestartRequest)(nil),           // 4: muster.v1.RestartRequest
 	(*v1.DeleteWorldRequest)(nil),       // 5: muster.v1.DeleteWorldRequest
 	(*v1.StartRequest)(nil),             // 6: muster.v1.StartRequest
-	(*v1.ViewStopRequest)(nil),          // 7: muster.v1.ViewStopRequest
-	(*v1.ExplainRequest)(nil),           // 8: muster.v1.ExplainRequest
-	(*v1.UpsertWorldResponse)(nil),      // 9: muster.v1.UpsertWorldResponse
-	(*v1.StopResponse)(nil),             // 10: muster.v1.StopResponse
-	(*v1.ViewResponse)(nil),             // 11: muster.v1.ViewResponse
-	(*v1.WorldSupervisionResponse)(nil), // 12: muster.v1.WorldSupervisionResponse
-	(*v1.RestartResponse)(nil),          // 13: muster.v1.RestartResponse
-	(*v1.DeleteWorldResponse)(nil),      // 14: muster.v1.DeleteWorldResponse
-	(*v1.StartResponse)(nil),            // 15: muster.v1.StartResponse
-	(*v1.ViewStopResponse)(nil),         // 16: muster.v1.ViewStopResponse
-	(*v1.ExplainResponse)(nil),          // 17: muster.v1.ExplainResponse
+	(*v1.WatchRequest)(nil),             // 7: muster.v1.WatchRequest
+	(*v1.HistoryRequest)(nil),           // 8: muster.v1.HistoryRequest
+	(*v1.ViewStopRequest)(nil),          // 9: muster.v1.ViewStopRequest
+	(*v1.ExplainRequest)(nil),           // 10: muster.v1.ExplainRequest
+	(*v1.UpsertWorldResponse)(nil),      // 11: muster.v1.UpsertWorldResponse
+	(*v1.StopResponse)(nil),             // 12: muster.v1.StopResponse
+	(*v1.ViewResponse)(nil),             // 13: muster.v1.ViewResponse
+	(*v1.WorldSupervisionResponse)(nil), // 14: muster.v1.WorldSupervisionResponse
+	(*v1.RestartResponse)(nil),          // 15: muster.v1.RestartResponse
+	(*v1.DeleteWorldResponse)(nil),      // 16: muster.v1.DeleteWorldResponse
+	(*v1.StartResponse)(nil),            // 17: muster.v1.StartResponse
+	(*v1.WatchResponse)(nil),            // 18: muster.v1.WatchResponse
+	(*v1.HistoryResponse)(nil),          // 19: muster.v1.HistoryResponse
+	(*v1.ViewStopResponse)(nil),         // 20: muster.v1.ViewStopResponse
+	(*v1.ExplainResponse)(nil),          // 21: muster.v1.ExplainResponse
 }
 var file_muster_v1_system_service_proto_depIdxs = []int32{
 	0,  // 0: muster.v1.SystemService.UpsertWorld:input_type -> muster.v1.UpsertWorldRequest
@@ -65,19 +71,23 @@ var file_muster_v1_system_service_proto_depIdxs = []int32{
 	4,  // 4: muster.v1.SystemService.Restart:input_type -> muster.v1.RestartRequest
 	5,  // 5: muster.v1.SystemService.DeleteWorld:input_type -> muster.v1.DeleteWorldRequest
 	6,  // 6: muster.v1.SystemService.Start:input_type -> muster.v1.StartRequest
-	7,  // 7: muster.v1.SystemService.ViewStop:input_type -> muster.v1.ViewStopRequest
-	8,  // 8: muster.v1.SystemService.Explain:input_type -> muster.v1.ExplainRequest
-	9,  // 9: muster.v1.SystemService.UpsertWorld:output_type -> muster.v1.UpsertWorldResponse
-	10, // 10: muster.v1.SystemService.Stop:output_type -> muster.v1.StopResponse
-	11, // 11: muster.v1.SystemService.View:output_type -> muster.v1.ViewResponse
-	12, // 12: muster.v1.SystemService.WorldSupervision:output_type -> muster.v1.WorldSupervisionResponse
-	13, // 13: muster.v1.SystemService.Restart:output_type -> muster.v1.RestartResponse
-	14, // 14: muster.v1.SystemService.DeleteWorld:output_type -> muster.v1.DeleteWorldResponse
-	15, // 15: muster.v1.SystemService.Start:output_type -> muster.v1.StartResponse
-	16, // 16: muster.v1.SystemService.ViewStop:output_type -> muster.v1.ViewStopResponse
-	17, // 17: muster.v1.SystemService.Explain:output_type -> muster.v1.ExplainResponse
-	9,  // [9:18] is the sub-list for method output_type
-	0,  // [0:9] is the sub-list for method input_type
+	7,  // 7: muster.v1.SystemService.Watch:input_type -> muster.v1.WatchRequest
+	8,  // 8: muster.v1.SystemService.History:input_type -> muster.v1.HistoryRequest
+	9,  // 9: muster.v1.SystemService.ViewStop:input_type -> muster.v1.ViewStopRequest
+	10, // 10: muster.v1.SystemService.Explain:input_type -> muster.v1.ExplainRequest
+	11, // 11: muster.v1.SystemService.UpsertWorld:output_type -> muster.v1.UpsertWorldResponse
+	12, // 12: muster.v1.SystemService.Stop:output_type -> muster.v1.StopResponse
+	13, // 13: muster.v1.SystemService.View:output_type -> muster.v1.ViewResponse
+	14, // 14: muster.v1.SystemService.WorldSupervision:output_type -> muster.v1.WorldSupervisionResponse
+	15, // 15: muster.v1.SystemService.Restart:output_type -> muster.v1.RestartResponse
+	16, // 16: muster.v1.SystemService.DeleteWorld:output_type -> muster.v1.DeleteWorldResponse
+	17, // 17: muster.v1.SystemService.Start:output_type -> muster.v1.StartResponse
+	18, // 18: muster.v1.SystemService.Watch:output_type -> muster.v1.WatchResponse
+	19, // 19: muster.v1.SystemService.History:output_type -> muster.v1.HistoryResponse
+	20, // 20: muster.v1.SystemService.ViewStop:output_type -> muster.v1.ViewStopResponse
+	21, // 21: muster.v1.SystemService.Explain:output_type -> muster.v1.ExplainResponse
+	11, // [11:22] is the sub-list for method output_type
+	0,  // [0:11] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

@@ -27,6 +27,8 @@ const (
 	SystemService_Restart_FullMethodName          = "/muster.v1.SystemService/Restart"
 	SystemService_DeleteWorld_FullMethodName      = "/muster.v1.SystemService/DeleteWorld"
 	SystemService_Start_FullMethodName            = "/muster.v1.SystemService/Start"
+	SystemService_Watch_FullMethodName            = "/muster.v1.SystemService/Watch"
+	SystemService_History_FullMethodName          = "/muster.v1.SystemService/History"
 	SystemService_ViewStop_FullMethodName         = "/muster.v1.SystemService/ViewStop"
 	SystemService_Explain_FullMethodName          = "/muster.v1.SystemService/Explain"
 )
@@ -51,6 +53,10 @@ type SystemServiceClient interface {
 	DeleteWorld(ctx context.Context, in *v1.DeleteWorldRequest, opts ...grpc.CallOption) (*v1.DeleteWorldResponse, error)
 	// Start makes a stopped system run again.
 	Start(ctx context.Context, in *v1.StartRequest, opts ...grpc.CallOption) (*v1.StartResponse, error)
+	// Watch tells what happens, from a number on. Any node serves it from what it has applied; on another node it goes on from the last number.
+	Watch(ctx context.Context, in *v1.WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.WatchResponse], error)
+	// History tells what is still known of a world, over its generations.
+	History(ctx context.Context, in *v1.HistoryRequest, opts ...grpc.CallOption) (*v1.HistoryResponse, error)
 	// ViewStop tells what became of those that a stop operation told.
 	ViewStop(ctx context.Context, in *v1.ViewStopRequest, opts ...grpc.CallOption) (*v1.ViewStopResponse, error)
 	// Explain tells why a world or a rank is what it is, and what happens next.
@@ -135,6 +141,35 @@ func (c *systemServiceClient) Start(ctx context.Context, in *v1.StartRequest, op
 	return out, nil
 }
 
+func (c *systemServiceClient) Watch(ctx context.Context, in *v1.WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SystemService_ServiceDesc.Streams[0], SystemService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[v1.WatchRequest, v1.WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_WatchClient = grpc.ServerStreamingClient[v1.WatchResponse]
+
+func (c *systemServiceClient) History(ctx context.Context, in *v1.HistoryRequest, opts ...grpc.CallOption) (*v1.HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.HistoryResponse)
+	err := c.cc.Invoke(ctx, SystemService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *systemServiceClient) ViewStop(ctx context.Context, in *v1.ViewStopRequest, opts ...grpc.CallOption) (*v1.ViewStopResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.ViewStopResponse)
@@ -175,6 +210,10 @@ type SystemServiceServer interface {
 	DeleteWorld(context.Context, *v1.DeleteWorldRequest) (*v1.DeleteWorldResponse, error)
 	// Start makes a stopped system run again.
 	Start(context.Context, *v1.StartRequest) (*v1.StartResponse, error)
+	// Watch tells what happens, from a number on. Any node serves it from what it has applied; on another node it goes on from the last number.
+	Watch(*v1.WatchRequest, grpc.ServerStreamingServer[v1.WatchResponse]) error
+	// History tells what is still known of a world, over its generations.
+	History(context.Context, *v1.HistoryRequest) (*v1.HistoryResponse, error)
 	// ViewStop tells what became of those that a stop operation told.
 	ViewStop(context.Context, *v1.ViewStopRequest) (*v1.ViewStopResponse, error)
 	// Explain tells why a world or a rank is what it is, and what happens next.
@@ -209,6 +248,12 @@ func (UnimplementedSystemServiceServer) DeleteWorld(context.Context, *v1.DeleteW
 }
 func (UnimplementedSystemServiceServer) Start(context.Context, *v1.StartRequest) (*v1.StartResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Start not implemented")
+}
+func (UnimplementedSystemServiceServer) Watch(*v1.WatchRequest, grpc.ServerStreamingServer[v1.WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedSystemServiceServer) History(context.Context, *v1.HistoryRequest) (*v1.HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedSystemServiceServer) ViewStop(context.Context, *v1.ViewStopRequest) (*v1.ViewStopResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ViewStop not implemented")
@@ -363,6 +408,35 @@ func _SystemService_Start_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SystemService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(v1.WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SystemServiceServer).Watch(m, &grpc.GenericServerStream[v1.WatchRequest, v1.WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SystemService_WatchServer = grpc.ServerStreamingServer[v1.WatchResponse]
+
+func _SystemService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SystemServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SystemService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SystemServiceServer).History(ctx, req.(*v1.HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SystemService_ViewStop_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(v1.ViewStopRequest)
 	if err := dec(in); err != nil {
@@ -435,6 +509,10 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SystemService_Start_Handler,
 		},
 		{
+			MethodName: "History",
+			Handler:    _SystemService_History_Handler,
+		},
+		{
 			MethodName: "ViewStop",
 			Handler:    _SystemService_ViewStop_Handler,
 		},
@@ -443,6 +521,12 @@ var SystemService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SystemService_Explain_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _SystemService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "muster/v1/system_service.proto",
 }
