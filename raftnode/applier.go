@@ -36,10 +36,11 @@ type applier struct {
 	full    chan struct{} // capacity one: limit was passed
 	onPark  func()
 
-	mu     sync.RWMutex // write: Apply, swap; read: Read, Freeze
-	index  watermark
-	bytes  atomic.Int64 // log applied since the last snapshot
-	parked atomic.Pointer[string]
+	mu      sync.RWMutex // write: Apply, swap; read: Read, Freeze
+	index   watermark
+	digests digestRing
+	bytes   atomic.Int64 // log applied since the last snapshot
+	parked  atomic.Pointer[string]
 	// configIndex is the last configuration entry applied; 0 if a snapshot hides it.
 	configIndex atomic.Uint64
 }
@@ -102,16 +103,22 @@ func (a *applier) applyCommand(l *raft.Log) (res *applied, err error) {
 	if res.outcomes, res.dropped, err = a.machine.Apply(l.Index, l.Term, entry); err != nil {
 		return nil, err
 	}
+	if !res.dropped {
+		a.digests.add(l.Index, a.machine.Digest())
+	}
 	a.index.advance(l.Index)
 	return res, nil
 }
 
 // park stops applying for good, or until a snapshot from the leader leads past the entry.
 func (a *applier) park(index uint64, reason error) {
-	text := fmt.Sprintf("parked: the entry at index %d cannot be applied here: %v. The node keeps its files and applies nothing more; "+
-		"start a version that knows the entry", index, reason)
-	a.parked.Store(&text)
-	a.logger.Error("node parks", "index", index, "reason", reason)
+	a.parkFor(fmt.Sprintf("parked: the entry at index %d cannot be applied here: %v. The node keeps its files and applies nothing more; "+
+		"start a version that knows the entry", index, reason))
+}
+
+func (a *applier) parkFor(reason string) {
+	a.parked.Store(&reason)
+	a.logger.Error("node parks", "reason", reason)
 	a.onPark()
 }
 
@@ -150,6 +157,7 @@ func (a *applier) Restore(r io.ReadCloser) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	swap()
+	a.digests.clear()
 	a.bytes.Store(0)
 	a.configIndex.Store(0)
 	a.parked.Store(nil)

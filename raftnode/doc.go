@@ -17,6 +17,7 @@
 //	seal       one per Term: the group that is being built; all of a Term's entries go to Raft from here
 //	flight     one per entry in flight, at most four: the answers to those who wait
 //	verify     one at most per Term: the leadership check that readers share
+//	digests    compares this node's state with the others', every two seconds
 //	snapshots  asks raft for a snapshot when enough bytes of log were applied
 //	peers      one accepting, one per connection that has not yet said who it is, one per peer keeping connections ready
 //

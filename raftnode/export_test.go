@@ -41,3 +41,6 @@ const PeerMagic = peerMagic
 func NewTransport(layer raft.StreamLayer) raft.Transport {
 	return newTransport(layer, hclog.NewNullLogger())
 }
+
+// CompareInterval is how often nodes compare digests.
+const CompareInterval = compareInterval

@@ -23,6 +23,8 @@ func (w *world) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outcom
 	return a.Outcomes, a.Dropped, err
 }
 
+func (w *world) Digest() [32]byte { return w.state.Digest() }
+
 func (w *world) Freeze() (raftnode.Frozen, error) { return w.state.Freeze() }
 
 func (w *world) Decode(r io.Reader) (func(), error) {

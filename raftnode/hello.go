@@ -19,6 +19,8 @@ const (
 	peerMagic = "MUSTERP1"
 	// maxHello bounds PeerHello and PeerWelcome.
 	maxHello = 4 << 10
+	// maxDigestFrame bounds PeerDigests.
+	maxDigestFrame = 32 << 10
 	// helloTimeout bounds the greeting on both sides, so that a mute connection holds nothing.
 	helloTimeout = 2 * time.Second
 )
@@ -28,14 +30,21 @@ type refusedError struct{ text string }
 
 func (e *refusedError) Error() string { return e.text }
 
+func frameLimit(m proto.Message) int {
+	if _, ok := m.(*musterv1.PeerDigests); ok {
+		return maxDigestFrame
+	}
+	return maxHello
+}
+
 // writeFrame writes m behind its length, and behind prefix, in one write.
 func writeFrame(w io.Writer, prefix string, m proto.Message) error {
 	body, err := proto.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if len(body) > maxHello {
-		return fmt.Errorf("greeting of %d bytes is over the limit of %d", len(body), maxHello)
+	if limit := frameLimit(m); len(body) > limit {
+		return fmt.Errorf("message of %d bytes is over the limit of %d", len(body), limit)
 	}
 	b := append([]byte(prefix), binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
 	_, err = w.Write(append(b, body...))
@@ -49,8 +58,8 @@ func readFrame(r io.Reader, m proto.Message) error {
 		return err
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > maxHello {
-		return fmt.Errorf("greeting of %d bytes is over the limit of %d", n, maxHello)
+	if limit := frameLimit(m); int64(n) > int64(limit) {
+		return fmt.Errorf("message of %d bytes is over the limit of %d", n, limit)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {

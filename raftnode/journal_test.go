@@ -27,6 +27,7 @@ type journal struct {
 	decoded func() // called by Decode
 	refuses string // with old: a text that it does not know
 	old     bool
+	corrupt string // what a fault has made of its memory
 }
 
 var errUnknownCommand = errors.New("unknown command")
@@ -54,6 +55,8 @@ func (j *journal) Apply(_, term uint64, e *musterv1.Entry) ([]*musterv1.Outcome,
 	j.entries = append(j.entries, len(e.GetCommands()))
 	return outcomes, false, nil
 }
+
+func (j *journal) Digest() [32]byte { return sha256.Sum256(fmt.Append(nil, j.lines, j.corrupt)) }
 
 func (j *journal) Freeze() (raftnode.Frozen, error) {
 	return frozen(j.lines[:len(j.lines):len(j.lines)]), nil

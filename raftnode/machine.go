@@ -13,6 +13,8 @@ type StateMachine interface {
 	// dropped: the entry belongs to another term or epoch, and nothing changed. outcomes has one element per command.
 	// err: this binary cannot apply it, and nothing changed; the node parks.
 	Apply(index, term uint64, entry *musterv1.Entry) (outcomes []*musterv1.Outcome, dropped bool, err error)
+	// Digest tells states apart that were fed the same entries: it covers all that Apply was ever given. Called with the write lock held.
+	Digest() [32]byte
 	// Freeze returns an immutable view that can be written later, concurrently with Apply. Called with the read lock held, on
 	// the goroutine that applies. err: no snapshot now.
 	Freeze() (Frozen, error)

@@ -39,14 +39,15 @@ type Node struct {
 	running chan struct{} // closed when run has ended
 	closing func(context.Context) error
 
-	raft      atomic.Pointer[engine] // nil until the node has a cluster
-	current   atomic.Pointer[Term]
-	terms     chan *Term    // capacity one
-	renewals  chan *Term    // capacity one
-	parked    chan struct{} // capacity one
-	adopted   chan struct{} // capacity one
-	stale     chan struct{} // capacity one: Raft must be started anew
-	rejoining sync.Mutex    // one Rejoin at a time
+	raft       atomic.Pointer[engine] // nil until the node has a cluster
+	difference atomic.Pointer[string] // of another node's state from this one's
+	current    atomic.Pointer[Term]
+	terms      chan *Term    // capacity one
+	renewals   chan *Term    // capacity one
+	parked     chan struct{} // capacity one
+	adopted    chan struct{} // capacity one
+	stale      chan struct{} // capacity one: Raft must be started anew
+	rejoining  sync.Mutex    // one Rejoin at a time
 
 	stateMu sync.Mutex
 	role    Role // while raft is nil
@@ -77,7 +78,7 @@ func Start(cfg Config) (*Node, error) {
 	n.applier = &applier{machine: cfg.Machine, logger: n.logger, limit: cfg.SnapshotBytes, full: make(chan struct{}, 1),
 		onPark: func() { signal(n.parked) }}
 	n.layer = newPeerLayer(cfg, n.processID, n.logger.Named("peers"))
-	n.layer.indexes = n.indexes
+	n.layer.indexes, n.layer.digests = n.indexes, n.applier.digests.tell
 	n.layer.adopted = func() { signal(n.adopted) }
 	n.storage.log.emptied = n.logEmptied
 	n.layer.start()
@@ -101,9 +102,10 @@ func (n *Node) run() {
 	}
 	if err == nil {
 		n.layer.open()
-		var snapshots sync.WaitGroup
-		snapshots.Go(n.takeSnapshots) // ends with n.ctx
-		defer snapshots.Wait()
+		var chores sync.WaitGroup
+		chores.Go(n.takeSnapshots) // they end with n.ctx
+		chores.Go(n.compareDigests)
+		defer chores.Wait()
 		err = n.serve()
 	}
 	if err != nil && n.ctx.Err() == nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -29,6 +30,7 @@ type peerLayer struct {
 	dial      func(context.Context, string) (net.Conn, error)
 	logger    hclog.Logger
 	indexes   func() (last, applied uint64)
+	digests   func() *musterv1.PeerDigests
 	adopted   func()
 
 	ctx    context.Context // ends at Close
@@ -169,6 +171,22 @@ func (l *peerLayer) probe(ctx context.Context, address string) (*musterv1.PeerWe
 		return nil, err
 	}
 	return w, c.Close()
+}
+
+// askDigests asks the node at an address for the latest digests of its state.
+func (l *peerLayer) askDigests(ctx context.Context, address string) (*musterv1.PeerDigests, error) {
+	hello := l.hello(musterv1.PeerHello_PURPOSE_DIGESTS)
+	c, w, err := greet(ctx, l.dial, address, hello)
+	if err != nil {
+		return nil, err
+	}
+	digests := &musterv1.PeerDigests{}
+	if err = l.identify(address, hello.GetClusterId(), w); err == nil {
+		if err = c.SetDeadline(time.Now().Add(helloTimeout)); err == nil {
+			err = readFrame(c, digests)
+		}
+	}
+	return digests, errors.Join(err, c.Close())
 }
 
 // adopt tells the empty server at an address that clusterID is its cluster. It has stored that when adopt returns nil.

@@ -44,7 +44,7 @@ func (n *Node) Status() Status {
 	}
 	s.Servers = n.servers()
 	s.Serving = s.Role != RoleStopped && n.applier.problem() == ""
-	for _, problem := range []string{n.applier.problem(), n.layer.problem()} {
+	for _, problem := range []string{n.applier.problem(), n.differs(), n.layer.problem()} {
 		if problem != "" && s.Problem == "" {
 			s.Problem = problem
 		}

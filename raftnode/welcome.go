@@ -45,6 +45,9 @@ func (l *peerLayer) serve(c *peerConn) {
 	}
 	welcome := l.welcome(hello)
 	err = writeFrame(c, "", welcome)
+	if err == nil && welcome.GetError() == "" && hello.GetPurpose() == musterv1.PeerHello_PURPOSE_DIGESTS {
+		err = writeFrame(c, "", l.digests())
+	}
 	if err != nil || welcome.GetError() != "" || hello.GetPurpose() != musterv1.PeerHello_PURPOSE_RAFT {
 		_ = c.Close()
 		return
@@ -62,7 +65,7 @@ func (l *peerLayer) welcome(hello *musterv1.PeerHello) *musterv1.PeerWelcome {
 	var refusal string
 	switch hello.GetPurpose() {
 	case musterv1.PeerHello_PURPOSE_PROBE:
-	case musterv1.PeerHello_PURPOSE_RAFT:
+	case musterv1.PeerHello_PURPOSE_RAFT, musterv1.PeerHello_PURPOSE_DIGESTS:
 		refusal = l.admit(hello)
 	case musterv1.PeerHello_PURPOSE_ADOPT:
 		refusal = l.accede(hello)

@@ -36,6 +36,8 @@ func (m *machine) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outc
 	return a.Outcomes, a.Dropped, nil
 }
 
+func (m *machine) Digest() [32]byte { return m.state.Digest() }
+
 func (m *machine) Freeze() (raftnode.Frozen, error) {
 	f, err := m.state.Freeze()
 	if err != nil {

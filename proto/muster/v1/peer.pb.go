@@ -33,6 +33,8 @@ const (
 	PeerHello_PURPOSE_PROBE PeerHello_Purpose = 2
 	// An empty node is told its cluster.
 	PeerHello_PURPOSE_ADOPT PeerHello_Purpose = 3
+	// A PeerDigests follows the answer.
+	PeerHello_PURPOSE_DIGESTS PeerHello_Purpose = 4
 )
 
 // Enum value maps for PeerHello_Purpose.
@@ -42,12 +44,14 @@ var (
 		1: "PURPOSE_RAFT",
 		2: "PURPOSE_PROBE",
 		3: "PURPOSE_ADOPT",
+		4: "PURPOSE_DIGESTS",
 	}
 	PeerHello_Purpose_value = map[string]int32{
 		"PURPOSE_UNSPECIFIED": 0,
 		"PURPOSE_RAFT":        1,
 		"PURPOSE_PROBE":       2,
 		"PURPOSE_ADOPT":       3,
+		"PURPOSE_DIGESTS":     4,
 	}
 )
 
@@ -269,11 +273,66 @@ func (x *PeerWelcome) GetError() string {
 	return ""
 }
 
+// PeerDigests are the latest digests of a node's state, as their entries were applied, at most 1,024.
+type PeerDigests struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Raft indexes of the entries, ascending.
+	Indexes []uint64 `protobuf:"fixed64,1,rep,packed,name=indexes,proto3" json:"indexes,omitempty"`
+	// The first 16 bytes of the digest behind each, in the same order.
+	Digests       []byte `protobuf:"bytes,2,opt,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerDigests) Reset() {
+	*x = PeerDigests{}
+	mi := &file_muster_v1_peer_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerDigests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerDigests) ProtoMessage() {}
+
+func (x *PeerDigests) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_peer_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerDigests.ProtoReflect.Descriptor instead.
+func (*PeerDigests) Descriptor() ([]byte, []int) {
+	return file_muster_v1_peer_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PeerDigests) GetIndexes() []uint64 {
+	if x != nil {
+		return x.Indexes
+	}
+	return nil
+}
+
+func (x *PeerDigests) GetDigests() []byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
 var File_muster_v1_peer_proto protoreflect.FileDescriptor
 
 const file_muster_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x14muster/v1/peer.proto\x12\tmuster.v1\"\xb8\x02\n" +
+	"\x14muster/v1/peer.proto\x12\tmuster.v1\"\xcd\x02\n" +
 	"\tPeerHello\x126\n" +
 	"\apurpose\x18\x01 \x01(\x0e2\x1c.muster.v1.PeerHello.PurposeR\apurpose\x12\x1d\n" +
 	"\n" +
@@ -282,12 +341,13 @@ const file_muster_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"process_id\x18\x04 \x01(\x04R\tprocessId\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12(\n" +
-	"\x10target_server_id\x18\x06 \x01(\tR\x0etargetServerId\"Z\n" +
+	"\x10target_server_id\x18\x06 \x01(\tR\x0etargetServerId\"o\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPURPOSE_RAFT\x10\x01\x12\x11\n" +
 	"\rPURPOSE_PROBE\x10\x02\x12\x11\n" +
-	"\rPURPOSE_ADOPT\x10\x03\"\xd6\x01\n" +
+	"\rPURPOSE_ADOPT\x10\x03\x12\x13\n" +
+	"\x0fPURPOSE_DIGESTS\x10\x04\"\xd6\x01\n" +
 	"\vPeerWelcome\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x1b\n" +
@@ -298,7 +358,10 @@ const file_muster_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"last_index\x18\x05 \x01(\x04R\tlastIndex\x12#\n" +
 	"\rapplied_index\x18\x06 \x01(\x04R\fappliedIndex\x12\x14\n" +
-	"\x05error\x18\a \x01(\tR\x05errorB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
+	"\x05error\x18\a \x01(\tR\x05error\"A\n" +
+	"\vPeerDigests\x12\x18\n" +
+	"\aindexes\x18\x01 \x03(\x06R\aindexes\x12\x18\n" +
+	"\adigests\x18\x02 \x01(\fR\adigestsB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
 
 var (
 	file_muster_v1_peer_proto_rawDescOnce sync.Once
@@ -313,11 +376,12 @@ func file_muster_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_muster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_muster_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_muster_v1_peer_proto_goTypes = []any{
 	(PeerHello_Purpose)(0), // 0: muster.v1.PeerHello.Purpose
 	(*PeerHello)(nil),      // 1: muster.v1.PeerHello
 	(*PeerWelcome)(nil),    // 2: muster.v1.PeerWelcome
+	(*PeerDigests)(nil),    // 3: muster.v1.PeerDigests
 }
 var file_muster_v1_peer_proto_depIdxs = []int32{
 	0, // 0: muster.v1.PeerHello.purpose:type_name -> muster.v1.PeerHello.Purpose
@@ -339,7 +403,7 @@ func file_muster_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_peer_proto_rawDesc), len(file_muster_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
