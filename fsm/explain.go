@@ -34,6 +34,10 @@ func (s *State) Explain(q *musterv1.ExplainRequest) *musterv1.ExplainResponse {
 	if s.staged != nil {
 		r.Notes = append(r.Notes, "a restore is under way: nothing expires, nothing is evicted and nothing else is accepted until it has ended")
 	}
+	if s.Braked() && w != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("the mass-expiry brake is on: %d of %d agents are silent at once, so nobody expires and no world is evicted "+
+			"until one lease has passed, or `muster alarm release`", s.core.Brake.Silent, s.core.Brake.Agents))
+	}
 	if w == nil {
 		if q.GetOneRank() {
 			r.Notes = append(r.Notes, "the world has ended: its procs are not kept, what is above is all that is known")
@@ -91,9 +95,7 @@ func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
 		{TimerEviction, w.rec.Generation, "it is stopped as evicted, unless it is Live again"},
 		{TimerStop, w.rec.Stop, "what has not answered the stop is given up, and the world ends"},
 	} {
-		if at, ok := s.Deadline(Timer{Kind: t.kind, ID: t.id}); ok {
-			r.Next = append(r.Next, &musterv1.NextAction{AtNs: at, What: t.what})
-		}
+		s.explainNext(r, Timer{Kind: t.kind, ID: t.id}, t.what)
 	}
 	r.Notes = append(r.Notes, s.worldNotes(w, r)...)
 }
@@ -158,10 +160,21 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 		}
 	}
 	s.sortOrders(r)
-	if at, ok := s.Deadline(Timer{Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation}); ok {
-		r.Next = append(r.Next, &musterv1.NextAction{AtNs: at, What: "it counts as Expired, unless it is heard before"})
-	}
+	s.explainNext(r, Timer{Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation}, "it counts as Expired, unless it is heard before")
+	s.explainNext(r, Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}, "it counts as out of reach, unless it accepts its orders or is heard before")
 	return true
+}
+
+// explainNext adds what a timer stands for, if it is set. A brake holds all of them back but the end of a stop.
+func (s *State) explainNext(r *musterv1.ExplainResponse, t Timer, what string) {
+	at, ok := s.Deadline(t)
+	if !ok {
+		return
+	}
+	if s.Braked() && t.Kind != TimerStop {
+		at = max(at, s.BrakeEnds())
+	}
+	r.Next = append(r.Next, &musterv1.NextAction{AtNs: at, What: what})
 }
 
 // explainOrders adds what an addressee has still to be told.

@@ -177,7 +177,7 @@ func (s *State) viewHead(rec *musterv1.WorldRecord) *musterv1.WorldView {
 	wv := &musterv1.WorldView{
 		World: rec.World, Generation: rec.Generation, Spec: rec.Spec, Labels: rec.Labels, LabelRevision: rec.LabelRevision,
 		Condition: rec.Condition, Timeouts: rec.Timeouts, FirstCause: rec.FirstCause, Stop: rec.Stop,
-		MasterAddress: rec.MasterAddress, MasterPort: rec.MasterPort,
+		MasterAddress: rec.MasterAddress, MasterPort: rec.MasterPort, EarlierCauses: rec.EarlierCauses,
 	}
 	wv.Wanted, _ = wanted(rec.Spec)
 	if w := s.byGeneration[rec.Generation]; w != nil {

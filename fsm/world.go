@@ -297,12 +297,39 @@ func (s *State) setCondition(w *world, status musterv1.Status, reason string) {
 		WasLive: w.rec.Condition.WasLive || status == musterv1.Status_STATUS_LIVE,
 	}
 	if status == musterv1.Status_STATUS_LIVE {
-		rec.FirstCause = nil
+		s.endTrouble(rec, w.rec.Condition)
 	}
 	s.putWorld(w, rec)
 	s.emit(&musterv1.Event{
 		Kind: musterv1.Event_KIND_WORLD_STATUS, World: rec.World, Generation: rec.Generation, Status: status, Text: clip(reason),
 	})
+}
+
+const (
+	maxEarlierCauses = 16
+	maxEarlierLines  = 1 << 10
+)
+
+// endTrouble keeps apart what began the spell of trouble that is over, so that no later noise washes it away.
+func (s *State) endTrouble(rec *musterv1.WorldRecord, was *musterv1.Condition) {
+	cause := rec.FirstCause
+	rec.FirstCause = nil
+	if !s.HasBrake() {
+		return
+	}
+	switch {
+	case cause != nil:
+		cause = proto.CloneOf(cause)
+		if exit := cause.GetExit(); exit != nil {
+			exit.LastLines = clipTo(exit.LastLines, maxEarlierLines)
+		}
+	case was.WasLive:
+		cause = &musterv1.Cause{Text: was.Reason, AtNs: was.SinceNs, AtUnixMs: was.SinceUnixMs}
+	default:
+		return // it had only been starting
+	}
+	kept := rec.EarlierCauses
+	rec.EarlierCauses = append(slices.Clone(kept[max(0, len(kept)-maxEarlierCauses+1):]), cause)
 }
 
 // endWorld frees the name: the world becomes a record that can be read, its members are told and gone.

@@ -72,6 +72,12 @@ func (s *System) Leading() (epoch, raftTerm uint64, ok bool) {
 	return l.epoch, l.term.Number(), true
 }
 
+// StandsStill tells whether this node leads and charges no time, since its log does not take entries.
+func (s *System) StandsStill() bool {
+	l := s.published.Load()
+	return l != nil && l.clock.StandsStill()
+}
+
 // TermContext ends with the published term; without one it has ended.
 func (s *System) TermContext() context.Context {
 	if l := s.published.Load(); l != nil {

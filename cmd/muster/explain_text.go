@@ -36,6 +36,9 @@ func explanation(req *musterv1.ExplainRequest, r *musterv1.ExplainResponse) stri
 		}
 		s.line("next: %s: %s", when, oneLine(next.GetWhat()))
 	}
+	if age := stalenessText(r.GetStaleness()); age != "" {
+		s.line("note: %s", age)
+	}
 	for _, note := range r.GetNotes() {
 		s.line("note: %s", oneLine(note))
 	}

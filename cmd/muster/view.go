@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,11 @@ func newView(c *cli) *cobra.Command {
 
 func viewTables(p printer, view *musterv1.ViewResponse) error {
 	phase := strings.ToLower(word(view.GetPhase(), "PHASE_"))
-	if err := p.line("System %s, execution %s, as of number %d.\n", phase, oneLine(view.GetExecutionId()), view.GetNumber()); err != nil {
+	head := fmt.Sprintf("System %s, execution %s, as of number %d", phase, oneLine(view.GetExecutionId()), view.GetNumber())
+	if age := stalenessText(view.GetStaleness()); age != "" {
+		head += ", " + age
+	}
+	if err := p.line("%s.\n", head); err != nil {
 		return err
 	}
 	if err := worldTable(p, view); err != nil {

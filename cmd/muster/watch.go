@@ -162,6 +162,11 @@ func newWorldHistory(c *cli) *cobra.Command {
 }
 
 func history(p printer, answer *musterv1.HistoryResponse) error {
+	if age := stalenessText(answer.GetStaleness()); age != "" {
+		if err := p.line("(%s)", age); err != nil {
+			return err
+		}
+	}
 	for i, g := range answer.GetGenerations() {
 		w := g.GetWorld()
 		head := fmt.Sprintf("generation %d: %s", w.GetGeneration(), statusText(w))
@@ -174,11 +179,18 @@ func history(p printer, answer *musterv1.HistoryResponse) error {
 		if err := p.line("%s", head); err != nil {
 			return err
 		}
+		for _, cause := range w.GetEarlierCauses() {
+			if err := p.line("  %s earlier trouble, since over: %s", wallText(cause.GetAtUnixMs()), oneLine(cause.GetText())); err != nil {
+				return err
+			}
+		}
 		for _, e := range g.GetEvents() {
-			if err := p.line("  %s %s", time.UnixMilli(e.GetWallMs()).UTC().Format("2006-01-02 15:04:05"), eventText(e)); err != nil {
+			if err := p.line("  %s %s", wallText(e.GetWallMs()), eventText(e)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+func wallText(unixMs int64) string { return time.UnixMilli(unixMs).UTC().Format("2006-01-02 15:04:05") }

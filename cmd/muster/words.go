@@ -248,3 +248,16 @@ func runText(from, to uint32) string {
 	}
 	return fmt.Sprintf("%d-%d", from, to-1)
 }
+
+// stalenessText tells how old an answer may be that the leader was not asked for; empty where it was.
+func stalenessText(s *musterv1.Staleness) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.GetAgeNs() < 0:
+		return fmt.Sprintf("as node %s has it, which has heard of no leader since its start", oneLine(s.GetNode()))
+	case s.GetAgeNs() == 0:
+		return fmt.Sprintf("as node %s has it, which leads", oneLine(s.GetNode()))
+	}
+	return fmt.Sprintf("as node %s has it, which last heard from the leader %s ago", oneLine(s.GetNode()), ageText(s.GetAgeNs()))
+}

@@ -54,18 +54,26 @@ func (c *Clock) Run(ctx context.Context) {
 func (c *Clock) Step() { c.step(time.Now()) }
 
 func (c *Clock) step(now time.Time) {
-	since, inFlight := c.oldestInFlight()
+	stalled := c.stalled(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	elapsed := now.Sub(c.last)
 	c.last = now
 	charged := min(elapsed, MaxStep)
-	if inFlight && now.Sub(since) > Stalled {
+	if stalled {
 		charged = 0
 	}
 	c.now += int64(charged)
 	c.uncharged += elapsed - charged
 }
+
+func (c *Clock) stalled(now time.Time) bool {
+	since, inFlight := c.oldestInFlight()
+	return inFlight && now.Sub(since) > Stalled
+}
+
+// StandsStill tells whether time is charged to nobody now, since a proposal waits for its commit.
+func (c *Clock) StandsStill() bool { return c.stalled(time.Now()) }
 
 // NowNs is cluster time in nanoseconds, as of the last step.
 func (c *Clock) NowNs() int64 {

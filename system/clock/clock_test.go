@@ -36,3 +36,16 @@ func TestClock_RunFollowsRealTime(t *testing.T) {
 		require.Zero(t, c.Uncharged())
 	})
 }
+
+func TestClock_StandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var since time.Time
+		c := New(0, func() (time.Time, bool) { return since, !since.IsZero() })
+		require.False(t, c.StandsStill())
+		since = time.Now()
+		time.Sleep(Stalled)
+		require.False(t, c.StandsStill())
+		time.Sleep(time.Millisecond)
+		require.True(t, c.StandsStill())
+	})
+}

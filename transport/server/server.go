@@ -40,6 +40,8 @@ type Node interface {
 	Leader() *musterv1.LeaderHint
 	// Status of this node, its state, and what is wrong with it.
 	Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string)
+	// Staleness is how old what this node has applied may be.
+	Staleness() *musterv1.Staleness
 	// ClusterID; empty while the node has none.
 	ClusterID() string
 	// Peers are the nodes of the configuration, this one among them.
@@ -162,10 +164,14 @@ func (s *Server) panicked(method string, r any) error {
 	return rpcstatus.New(musterv1.Reason_REASON_INTERNAL, "%s broke on this node: see its log, and please report it", method)
 }
 
-// read calls f with the state, as the caller asked for it.
-func (s *Server) read(ctx context.Context, stale bool, f func(*fsm.State)) error {
-	if err := s.cfg.System.Read(ctx, stale, f); err != nil {
-		return s.failed(err)
+// read calls f with the state, as the caller asked for it. It tells how old that may be where the leader was not asked, else nil.
+func (s *Server) read(ctx context.Context, stale bool, f func(*fsm.State)) (*musterv1.Staleness, error) {
+	var age *musterv1.Staleness
+	if stale {
+		age = s.cfg.Node.Staleness() // read before the state, which is no older
 	}
-	return nil
+	if err := s.cfg.System.Read(ctx, stale, f); err != nil {
+		return nil, s.failed(err)
+	}
+	return age, nil
 }

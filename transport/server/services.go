@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -10,6 +11,7 @@ import (
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
+	"muster/system"
 )
 
 // systemService is SystemService on a node.
@@ -40,12 +42,14 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 	}
 	var page *musterv1.ViewResponse
 	var bad error
-	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page, bad = st.View(q) }); err != nil {
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page, bad = st.View(q) })
+	if err != nil {
 		return nil, err
 	}
 	if bad != nil {
 		return nil, invalid("page_token", "%v", bad)
 	}
+	page.Staleness = age
 	return page, nil
 }
 
@@ -54,8 +58,12 @@ func (v *systemService) WorldSupervision(ctx context.Context, q *musterv1.WorldS
 		return nil, err
 	}
 	var resp *musterv1.WorldSupervisionResponse
-	err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Supervision(q.GetWorld(), q.GetAll()) })
-	return resp, err
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Supervision(q.GetWorld(), q.GetAll()) })
+	if err != nil {
+		return nil, err
+	}
+	resp.Staleness = age
+	return resp, nil
 }
 
 func (v *systemService) Restart(ctx context.Context, q *musterv1.RestartRequest) (*musterv1.RestartResponse, error) {
@@ -87,12 +95,14 @@ func (v *systemService) ViewStop(ctx context.Context, q *musterv1.ViewStopReques
 		return nil, err
 	}
 	var page *musterv1.ViewStopResponse
-	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page = st.ViewStop(q) }); err != nil {
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page = st.ViewStop(q) })
+	if err != nil {
 		return nil, err
 	}
 	if page == nil {
 		return nil, notFound("operation", "there is no stop operation %d: it goes with the worlds that it stopped", q.GetOperation())
 	}
+	page.Staleness = age
 	return page, nil
 }
 
@@ -101,7 +111,8 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 		return nil, err
 	}
 	var resp *musterv1.ExplainResponse
-	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Explain(q) }); err != nil {
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Explain(q) })
+	if err != nil {
 		return nil, err
 	}
 	if resp == nil && q.GetOneRank() {
@@ -114,7 +125,23 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 	if resp == nil {
 		return nil, notFound("world", "there is no world %s: list those there are, with ended ones", q.GetWorld())
 	}
+	resp.Staleness = age
+	resp.Notes = append(resp.Notes, standstill(age, v.s.cfg.System)...)
 	return resp, nil
+}
+
+// unheard is how long a node hears nothing of a leader before it says so.
+const unheard = time.Second
+
+// standstill says why cluster time does not go on, if it does not.
+func standstill(age *musterv1.Staleness, sys *system.System) []string {
+	if ns := age.GetAgeNs(); ns < 0 || ns > int64(unheard) {
+		return []string{"node " + age.Node + " hears of no leader: while there is none cluster time stands still, nobody expires and nothing changes"}
+	}
+	if sys.StandsStill() {
+		return []string{"the leader's log does not take entries: until it does cluster time stands still, and nobody expires"}
+	}
+	return nil
 }
 
 // memberService is MemberService on a node.

@@ -31,7 +31,7 @@ func (v *systemService) Watch(q *musterv1.WatchRequest, stream grpc.ServerStream
 		changed := v.s.cfg.System.Changed() // before the state is read, or a change between the two is missed
 		var next *musterv1.WatchResponse
 		var more bool
-		if err := v.s.read(ctx, true, func(st *fsm.State) {
+		if _, err := v.s.read(ctx, true, func(st *fsm.State) {
 			next = st.Watch(q)
 			more = next.Number < st.Number() && next.Number > q.From
 		}); err != nil {
@@ -80,11 +80,13 @@ func (v *systemService) History(ctx context.Context, q *musterv1.HistoryRequest)
 		return nil, err
 	}
 	var resp *musterv1.HistoryResponse
-	if err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.History(q.GetWorld()) }); err != nil {
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.History(q.GetWorld()) })
+	if err != nil {
 		return nil, err
 	}
 	if resp == nil {
 		return nil, notFound("world", "nothing is known of a world %s: it was never created, or is forgotten", q.GetWorld())
 	}
+	resp.Staleness = age
 	return resp, nil
 }

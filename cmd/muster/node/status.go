@@ -62,6 +62,12 @@ func (n *Node) Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string) 
 	return s, state, n.alarms(s, state)
 }
 
+// Staleness is how old what this node has applied may be.
+func (n *Node) Staleness() *musterv1.Staleness {
+	r := n.raft.Status()
+	return &musterv1.Staleness{Node: n.cfg.Name, AgeNs: max(int64(r.LastContact), -1)}
+}
+
 func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []string {
 	var out []string
 	if s.Problem != "" {
@@ -69,6 +75,9 @@ func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []str
 	}
 	for _, d := range s.FlagsDiffer {
 		out = append(out, fmt.Sprintf("node %s was started with %s; the state's value is in force", s.Name, d))
+	}
+	if n.system.StandsStill() {
+		out = append(out, fmt.Sprintf("node %s leads, and its log does not take entries: until it does cluster time stands still, and nobody expires", s.Name))
 	}
 	if state.Restoring {
 		out = append(out, "a restore is staged: nobody expires and nothing changes until it ends")

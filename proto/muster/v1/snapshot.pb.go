@@ -651,7 +651,9 @@ type WorldRecord struct {
 	// What rank 0's host advertises, from when the ranks were first ordered to start.
 	MasterAddress string `protobuf:"bytes,15,opt,name=master_address,json=masterAddress,proto3" json:"master_address,omitempty"`
 	// The spec's, or what rank 0's host chose; 0 while that is not known.
-	MasterPort    uint32 `protobuf:"varint,16,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
+	MasterPort uint32 `protobuf:"varint,16,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
+	// The first cause of each earlier spell of trouble, which ended with the world Live again; the latest 16, oldest first.
+	EarlierCauses []*Cause `protobuf:"bytes,17,rep,name=earlier_causes,json=earlierCauses,proto3" json:"earlier_causes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +798,13 @@ func (x *WorldRecord) GetMasterPort() uint32 {
 		return x.MasterPort
 	}
 	return 0
+}
+
+func (x *WorldRecord) GetEarlierCauses() []*Cause {
+	if x != nil {
+		return x.EarlierCauses
+	}
+	return nil
 }
 
 // HostRank is a host rank that was given in a living world.
@@ -1426,7 +1435,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
 	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\x12&\n" +
 	"\x05brake\x18\x12 \x01(\v2\x10.muster.v1.BrakeR\x05brake\x12%\n" +
-	"\x0eevents_dropped\x18\x13 \x01(\x04R\reventsDropped\"\xd1\x04\n" +
+	"\x0eevents_dropped\x18\x13 \x01(\x04R\reventsDropped\"\x8a\x05\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -1448,7 +1457,8 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"firstCause\x12%\n" +
 	"\x0emaster_address\x18\x0f \x01(\tR\rmasterAddress\x12\x1f\n" +
 	"\vmaster_port\x18\x10 \x01(\rR\n" +
-	"masterPort\"Z\n" +
+	"masterPort\x127\n" +
+	"\x0eearlier_causes\x18\x11 \x03(\v2\x10.muster.v1.CauseR\rearlierCauses\"Z\n" +
 	"\bHostRank\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x10\n" +
@@ -1569,20 +1579,21 @@ var file_muster_v1_snapshot_proto_depIdxs = []int32{
 	18, // 17: muster.v1.WorldRecord.condition:type_name -> muster.v1.Condition
 	18, // 18: muster.v1.WorldRecord.end:type_name -> muster.v1.Condition
 	19, // 19: muster.v1.WorldRecord.first_cause:type_name -> muster.v1.Cause
-	20, // 20: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
-	17, // 21: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
-	21, // 22: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
-	22, // 23: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
-	16, // 24: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
-	23, // 25: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
-	24, // 26: muster.v1.ProcRecord.assignment:type_name -> muster.v1.Assignment
-	20, // 27: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
-	20, // 28: muster.v1.StopTarget.via:type_name -> muster.v1.ProcRef
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	19, // 20: muster.v1.WorldRecord.earlier_causes:type_name -> muster.v1.Cause
+	20, // 21: muster.v1.ProcRecord.proc:type_name -> muster.v1.ProcRef
+	17, // 22: muster.v1.ProcRecord.labels:type_name -> muster.v1.Label
+	21, // 23: muster.v1.ProcRecord.mode:type_name -> muster.v1.Mode
+	22, // 24: muster.v1.ProcRecord.health:type_name -> muster.v1.Health
+	16, // 25: muster.v1.ProcRecord.timeouts:type_name -> muster.v1.Timeouts
+	23, // 26: muster.v1.ProcRecord.failed_actors:type_name -> muster.v1.FailedActor
+	24, // 27: muster.v1.ProcRecord.assignment:type_name -> muster.v1.Assignment
+	20, // 28: muster.v1.StopTarget.proc:type_name -> muster.v1.ProcRef
+	20, // 29: muster.v1.StopTarget.via:type_name -> muster.v1.ProcRef
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_snapshot_proto_init() }

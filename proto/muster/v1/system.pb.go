@@ -140,7 +140,7 @@ func (x WorldSupervisionResponse_Known) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WorldSupervisionResponse_Known.Descriptor instead.
 func (WorldSupervisionResponse_Known) EnumDescriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{12, 0}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{13, 0}
 }
 
 // RequestMeta makes a retried request recognisable. Clients draw a new id per request and keep id and issued over retries.
@@ -572,6 +572,62 @@ func (x *WorldStop) GetOperation() uint64 {
 	return 0
 }
 
+// Staleness comes with an answer that was read without asking the leader.
+type Staleness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that has answered.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// How long ago it had last heard from a leader, nanoseconds: what happened since is certainly not in the answer. 0 where it leads
+	// itself, -1 where it has heard of none since its start.
+	AgeNs         int64 `protobuf:"varint,2,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staleness) Reset() {
+	*x = Staleness{}
+	mi := &file_muster_v1_system_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staleness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staleness) ProtoMessage() {}
+
+func (x *Staleness) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_system_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staleness.ProtoReflect.Descriptor instead.
+func (*Staleness) Descriptor() ([]byte, []int) {
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Staleness) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Staleness) GetAgeNs() int64 {
+	if x != nil {
+		return x.AgeNs
+	}
+	return 0
+}
+
 // ViewRequest reads the state.
 type ViewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -599,7 +655,7 @@ type ViewRequest struct {
 
 func (x *ViewRequest) Reset() {
 	*x = ViewRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[6]
+	mi := &file_muster_v1_system_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +667,7 @@ func (x *ViewRequest) String() string {
 func (*ViewRequest) ProtoMessage() {}
 
 func (x *ViewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[6]
+	mi := &file_muster_v1_system_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +680,7 @@ func (x *ViewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewRequest.ProtoReflect.Descriptor instead.
 func (*ViewRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{6}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ViewRequest) GetWorlds() []string {
@@ -705,13 +761,15 @@ type ViewResponse struct {
 	Worlds []*WorldView `protobuf:"bytes,5,rep,name=worlds,proto3" json:"worlds,omitempty"`
 	// Not empty: more follows.
 	NextPageToken string `protobuf:"bytes,6,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Only of stale reads.
+	Staleness     *Staleness `protobuf:"bytes,7,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ViewResponse) Reset() {
 	*x = ViewResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[7]
+	mi := &file_muster_v1_system_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +781,7 @@ func (x *ViewResponse) String() string {
 func (*ViewResponse) ProtoMessage() {}
 
 func (x *ViewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[7]
+	mi := &file_muster_v1_system_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +794,7 @@ func (x *ViewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewResponse.ProtoReflect.Descriptor instead.
 func (*ViewResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{7}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ViewResponse) GetExecutionId() string {
@@ -781,6 +839,13 @@ func (x *ViewResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ViewResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // WorldView is a world as people see it.
 type WorldView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -813,14 +878,16 @@ type WorldView struct {
 	// Where rank 0 listens for its peers; empty while that is not known.
 	MasterAddress string `protobuf:"bytes,14,opt,name=master_address,json=masterAddress,proto3" json:"master_address,omitempty"`
 	// The port of that; 0 while it is not known.
-	MasterPort    uint32 `protobuf:"varint,15,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
+	MasterPort uint32 `protobuf:"varint,15,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
+	// The first cause of each earlier spell of trouble, which ended with the world Live again; the latest 16, oldest first.
+	EarlierCauses []*Cause `protobuf:"bytes,17,rep,name=earlier_causes,json=earlierCauses,proto3" json:"earlier_causes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorldView) Reset() {
 	*x = WorldView{}
-	mi := &file_muster_v1_system_proto_msgTypes[8]
+	mi := &file_muster_v1_system_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +899,7 @@ func (x *WorldView) String() string {
 func (*WorldView) ProtoMessage() {}
 
 func (x *WorldView) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[8]
+	mi := &file_muster_v1_system_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +912,7 @@ func (x *WorldView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldView.ProtoReflect.Descriptor instead.
 func (*WorldView) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{8}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WorldView) GetWorld() string {
@@ -953,6 +1020,13 @@ func (x *WorldView) GetMasterPort() uint32 {
 	return 0
 }
 
+func (x *WorldView) GetEarlierCauses() []*Cause {
+	if x != nil {
+		return x.EarlierCauses
+	}
+	return nil
+}
+
 // ProcView is a member as people see it.
 type ProcView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -984,7 +1058,7 @@ type ProcView struct {
 
 func (x *ProcView) Reset() {
 	*x = ProcView{}
-	mi := &file_muster_v1_system_proto_msgTypes[9]
+	mi := &file_muster_v1_system_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1070,7 @@ func (x *ProcView) String() string {
 func (*ProcView) ProtoMessage() {}
 
 func (x *ProcView) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[9]
+	mi := &file_muster_v1_system_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1083,7 @@ func (x *ProcView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcView.ProtoReflect.Descriptor instead.
 func (*ProcView) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{9}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProcView) GetProc() *ProcRef {
@@ -1104,7 +1178,7 @@ type FailedActor struct {
 
 func (x *FailedActor) Reset() {
 	*x = FailedActor{}
-	mi := &file_muster_v1_system_proto_msgTypes[10]
+	mi := &file_muster_v1_system_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1190,7 @@ func (x *FailedActor) String() string {
 func (*FailedActor) ProtoMessage() {}
 
 func (x *FailedActor) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[10]
+	mi := &file_muster_v1_system_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1203,7 @@ func (x *FailedActor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedActor.ProtoReflect.Descriptor instead.
 func (*FailedActor) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{10}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FailedActor) GetActor() string {
@@ -1168,7 +1242,7 @@ type WorldSupervisionRequest struct {
 
 func (x *WorldSupervisionRequest) Reset() {
 	*x = WorldSupervisionRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[11]
+	mi := &file_muster_v1_system_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1254,7 @@ func (x *WorldSupervisionRequest) String() string {
 func (*WorldSupervisionRequest) ProtoMessage() {}
 
 func (x *WorldSupervisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[11]
+	mi := &file_muster_v1_system_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1267,7 @@ func (x *WorldSupervisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldSupervisionRequest.ProtoReflect.Descriptor instead.
 func (*WorldSupervisionRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{11}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WorldSupervisionRequest) GetWorld() string {
@@ -1227,14 +1301,16 @@ type WorldSupervisionResponse struct {
 	// As of this number.
 	Number uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
 	// The world's status.
-	Condition     *Condition `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
+	Condition *Condition `protobuf:"bytes,4,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Only of stale reads.
+	Staleness     *Staleness `protobuf:"bytes,5,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorldSupervisionResponse) Reset() {
 	*x = WorldSupervisionResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[12]
+	mi := &file_muster_v1_system_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1322,7 @@ func (x *WorldSupervisionResponse) String() string {
 func (*WorldSupervisionResponse) ProtoMessage() {}
 
 func (x *WorldSupervisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[12]
+	mi := &file_muster_v1_system_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1335,7 @@ func (x *WorldSupervisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorldSupervisionResponse.ProtoReflect.Descriptor instead.
 func (*WorldSupervisionResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{12}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WorldSupervisionResponse) GetKnown() WorldSupervisionResponse_Known {
@@ -1290,6 +1366,13 @@ func (x *WorldSupervisionResponse) GetCondition() *Condition {
 	return nil
 }
 
+func (x *WorldSupervisionResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // RestartRequest has hosts run ranks again, under new incarnations. What still runs of them is ended first.
 type RestartRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1307,7 +1390,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[13]
+	mi := &file_muster_v1_system_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1402,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[13]
+	mi := &file_muster_v1_system_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1415,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{13}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RestartRequest) GetMeta() *RequestMeta {
@@ -1376,7 +1459,7 @@ type RestartResponse struct {
 
 func (x *RestartResponse) Reset() {
 	*x = RestartResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[14]
+	mi := &file_muster_v1_system_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1471,7 @@ func (x *RestartResponse) String() string {
 func (*RestartResponse) ProtoMessage() {}
 
 func (x *RestartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[14]
+	mi := &file_muster_v1_system_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1484,7 @@ func (x *RestartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartResponse.ProtoReflect.Descriptor instead.
 func (*RestartResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{14}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RestartResponse) GetRanks() uint32 {
@@ -1431,7 +1514,7 @@ type DeleteWorldRequest struct {
 
 func (x *DeleteWorldRequest) Reset() {
 	*x = DeleteWorldRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[15]
+	mi := &file_muster_v1_system_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1526,7 @@ func (x *DeleteWorldRequest) String() string {
 func (*DeleteWorldRequest) ProtoMessage() {}
 
 func (x *DeleteWorldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[15]
+	mi := &file_muster_v1_system_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1539,7 @@ func (x *DeleteWorldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWorldRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWorldRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{15}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteWorldRequest) GetMeta() *RequestMeta {
@@ -1486,7 +1569,7 @@ type DeleteWorldResponse struct {
 
 func (x *DeleteWorldResponse) Reset() {
 	*x = DeleteWorldResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[16]
+	mi := &file_muster_v1_system_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1581,7 @@ func (x *DeleteWorldResponse) String() string {
 func (*DeleteWorldResponse) ProtoMessage() {}
 
 func (x *DeleteWorldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[16]
+	mi := &file_muster_v1_system_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1594,7 @@ func (x *DeleteWorldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWorldResponse.ProtoReflect.Descriptor instead.
 func (*DeleteWorldResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{16}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteWorldResponse) GetGenerations() uint32 {
@@ -1541,7 +1624,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[17]
+	mi := &file_muster_v1_system_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1636,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[17]
+	mi := &file_muster_v1_system_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1649,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{17}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartRequest) GetMeta() *RequestMeta {
@@ -1596,7 +1679,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[18]
+	mi := &file_muster_v1_system_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1691,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[18]
+	mi := &file_muster_v1_system_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1704,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{18}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartResponse) GetExecutionId() string {
@@ -1653,7 +1736,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[19]
+	mi := &file_muster_v1_system_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1748,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[19]
+	mi := &file_muster_v1_system_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1761,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{19}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRequest) GetFrom() uint64 {
@@ -1722,7 +1805,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[20]
+	mi := &file_muster_v1_system_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1817,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[20]
+	mi := &file_muster_v1_system_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1830,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{20}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchResponse) GetEvents() []*Event {
@@ -1798,7 +1881,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[21]
+	mi := &file_muster_v1_system_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1893,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[21]
+	mi := &file_muster_v1_system_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1906,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{21}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HistoryRequest) GetWorld() string {
@@ -1848,14 +1931,16 @@ type HistoryResponse struct {
 	// As of this number.
 	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
 	// Cluster clock, nanoseconds.
-	ClockNs       int64 `protobuf:"varint,3,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	ClockNs int64 `protobuf:"varint,3,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	// Only of stale reads.
+	Staleness     *Staleness `protobuf:"bytes,4,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[22]
+	mi := &file_muster_v1_system_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1952,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[22]
+	mi := &file_muster_v1_system_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1965,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{22}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HistoryResponse) GetGenerations() []*HistoryResponse_Generation {
@@ -1904,6 +1989,13 @@ func (x *HistoryResponse) GetClockNs() int64 {
 	return 0
 }
 
+func (x *HistoryResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ViewStopRequest reads a stop operation.
 type ViewStopRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1919,7 +2011,7 @@ type ViewStopRequest struct {
 
 func (x *ViewStopRequest) Reset() {
 	*x = ViewStopRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[23]
+	mi := &file_muster_v1_system_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2023,7 @@ func (x *ViewStopRequest) String() string {
 func (*ViewStopRequest) ProtoMessage() {}
 
 func (x *ViewStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[23]
+	mi := &file_muster_v1_system_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2036,7 @@ func (x *ViewStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewStopRequest.ProtoReflect.Descriptor instead.
 func (*ViewStopRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{23}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ViewStopRequest) GetOperation() uint64 {
@@ -1982,14 +2074,16 @@ type ViewStopResponse struct {
 	// Cluster clock, nanoseconds.
 	ClockNs int64 `protobuf:"varint,5,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
 	// Cluster clock at which it is over, nanoseconds.
-	DeadlineNs    int64 `protobuf:"varint,6,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	DeadlineNs int64 `protobuf:"varint,6,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	// Only of stale reads.
+	Staleness     *Staleness `protobuf:"bytes,7,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ViewStopResponse) Reset() {
 	*x = ViewStopResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[24]
+	mi := &file_muster_v1_system_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2095,7 @@ func (x *ViewStopResponse) String() string {
 func (*ViewStopResponse) ProtoMessage() {}
 
 func (x *ViewStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[24]
+	mi := &file_muster_v1_system_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2108,7 @@ func (x *ViewStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ViewStopResponse.ProtoReflect.Descriptor instead.
 func (*ViewStopResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{24}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ViewStopResponse) GetReason() string {
@@ -2059,6 +2153,13 @@ func (x *ViewStopResponse) GetDeadlineNs() int64 {
 	return 0
 }
 
+func (x *ViewStopResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // StopOutcome is what became of one target.
 type StopOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2076,7 +2177,7 @@ type StopOutcome struct {
 
 func (x *StopOutcome) Reset() {
 	*x = StopOutcome{}
-	mi := &file_muster_v1_system_proto_msgTypes[25]
+	mi := &file_muster_v1_system_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2189,7 @@ func (x *StopOutcome) String() string {
 func (*StopOutcome) ProtoMessage() {}
 
 func (x *StopOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[25]
+	mi := &file_muster_v1_system_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2202,7 @@ func (x *StopOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopOutcome.ProtoReflect.Descriptor instead.
 func (*StopOutcome) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{25}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StopOutcome) GetProc() *ProcRef {
@@ -2151,7 +2252,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_muster_v1_system_proto_msgTypes[26]
+	mi := &file_muster_v1_system_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2264,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[26]
+	mi := &file_muster_v1_system_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2277,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{26}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExplainRequest) GetWorld() string {
@@ -2242,14 +2343,16 @@ type ExplainResponse struct {
 	// Why something that could be expected does not happen, in sentences.
 	Notes []string `protobuf:"bytes,12,rep,name=notes,proto3" json:"notes,omitempty"`
 	// The newest events of the world, oldest first; at most 10.
-	Events        []*Event `protobuf:"bytes,13,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*Event `protobuf:"bytes,13,rep,name=events,proto3" json:"events,omitempty"`
+	// Only of stale reads.
+	Staleness     *Staleness `protobuf:"bytes,14,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_muster_v1_system_proto_msgTypes[27]
+	mi := &file_muster_v1_system_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2364,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[27]
+	mi := &file_muster_v1_system_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2377,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{27}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainResponse) GetWorld() *WorldView {
@@ -2368,6 +2471,13 @@ func (x *ExplainResponse) GetEvents() []*Event {
 	return nil
 }
 
+func (x *ExplainResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // DueOrder is an order that has not been confirmed.
 type DueOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2385,7 +2495,7 @@ type DueOrder struct {
 
 func (x *DueOrder) Reset() {
 	*x = DueOrder{}
-	mi := &file_muster_v1_system_proto_msgTypes[28]
+	mi := &file_muster_v1_system_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2507,7 @@ func (x *DueOrder) String() string {
 func (*DueOrder) ProtoMessage() {}
 
 func (x *DueOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[28]
+	mi := &file_muster_v1_system_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2520,7 @@ func (x *DueOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DueOrder.ProtoReflect.Descriptor instead.
 func (*DueOrder) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{28}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DueOrder) GetId() uint64 {
@@ -2454,7 +2564,7 @@ type NextAction struct {
 
 func (x *NextAction) Reset() {
 	*x = NextAction{}
-	mi := &file_muster_v1_system_proto_msgTypes[29]
+	mi := &file_muster_v1_system_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2576,7 @@ func (x *NextAction) String() string {
 func (*NextAction) ProtoMessage() {}
 
 func (x *NextAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[29]
+	mi := &file_muster_v1_system_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2589,7 @@ func (x *NextAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextAction.ProtoReflect.Descriptor instead.
 func (*NextAction) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{29}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *NextAction) GetAtNs() int64 {
@@ -2509,7 +2619,7 @@ type HistoryResponse_Generation struct {
 
 func (x *HistoryResponse_Generation) Reset() {
 	*x = HistoryResponse_Generation{}
-	mi := &file_muster_v1_system_proto_msgTypes[30]
+	mi := &file_muster_v1_system_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2631,7 @@ func (x *HistoryResponse_Generation) String() string {
 func (*HistoryResponse_Generation) ProtoMessage() {}
 
 func (x *HistoryResponse_Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_system_proto_msgTypes[30]
+	mi := &file_muster_v1_system_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2644,7 @@ func (x *HistoryResponse_Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse_Generation.ProtoReflect.Descriptor instead.
 func (*HistoryResponse_Generation) Descriptor() ([]byte, []int) {
-	return file_muster_v1_system_proto_rawDescGZIP(), []int{22, 0}
+	return file_muster_v1_system_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *HistoryResponse_Generation) GetWorld() *WorldView {
@@ -2594,7 +2704,10 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x0fRESULT_STOPPING\x10\x01\x12\x10\n" +
 	"\fRESULT_ENDED\x10\x02\x12\x18\n" +
 	"\x14RESULT_ALREADY_ENDED\x10\x03\x12\x12\n" +
-	"\x0eRESULT_UNKNOWN\x10\x04\"\xc2\x02\n" +
+	"\x0eRESULT_UNKNOWN\x10\x04\"6\n" +
+	"\tStaleness\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x15\n" +
+	"\x06age_ns\x18\x02 \x01(\x03R\x05ageNs\"\xc2\x02\n" +
 	"\vViewRequest\x12\x16\n" +
 	"\x06worlds\x18\x01 \x03(\tR\x06worlds\x123\n" +
 	"\fworld_labels\x18\x02 \x03(\v2\x10.muster.v1.LabelR\vworldLabels\x121\n" +
@@ -2608,14 +2721,15 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\tpage_size\x18\a \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\b \x01(\tR\tpageToken\x12\x14\n" +
-	"\x05stale\x18\t \x01(\bR\x05stale\"\xe2\x01\n" +
+	"\x05stale\x18\t \x01(\bR\x05stale\"\x96\x02\n" +
 	"\fViewResponse\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12&\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x10.muster.v1.PhaseR\x05phase\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x19\n" +
 	"\bclock_ns\x18\x04 \x01(\x03R\aclockNs\x12,\n" +
 	"\x06worlds\x18\x05 \x03(\v2\x14.muster.v1.WorldViewR\x06worlds\x12&\n" +
-	"\x0fnext_page_token\x18\x06 \x01(\tR\rnextPageToken\"\xa5\x04\n" +
+	"\x0fnext_page_token\x18\x06 \x01(\tR\rnextPageToken\x122\n" +
+	"\tstaleness\x18\a \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"\xde\x04\n" +
 	"\tWorldView\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -2636,7 +2750,8 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x04stop\x18\r \x01(\x04R\x04stop\x12%\n" +
 	"\x0emaster_address\x18\x0e \x01(\tR\rmasterAddress\x12\x1f\n" +
 	"\vmaster_port\x18\x0f \x01(\rR\n" +
-	"masterPort\"\xbc\x03\n" +
+	"masterPort\x127\n" +
+	"\x0eearlier_causes\x18\x11 \x03(\v2\x10.muster.v1.CauseR\rearlierCauses\"\xbc\x03\n" +
 	"\bProcView\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12)\n" +
 	"\x06health\x18\x02 \x01(\x0e2\x11.muster.v1.HealthR\x06health\x12\x14\n" +
@@ -2659,12 +2774,13 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x17WorldSupervisionRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\x12\x14\n" +
-	"\x05stale\x18\x03 \x01(\bR\x05stale\"\xc6\x02\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\"\xfa\x02\n" +
 	"\x18WorldSupervisionResponse\x12?\n" +
 	"\x05known\x18\x01 \x01(\x0e2).muster.v1.WorldSupervisionResponse.KnownR\x05known\x12)\n" +
 	"\x05procs\x18\x02 \x03(\v2\x13.muster.v1.ProcViewR\x05procs\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x122\n" +
-	"\tcondition\x18\x04 \x01(\v2\x14.muster.v1.ConditionR\tcondition\"r\n" +
+	"\tcondition\x18\x04 \x01(\v2\x14.muster.v1.ConditionR\tcondition\x122\n" +
+	"\tstaleness\x18\x05 \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"r\n" +
 	"\x05Known\x12\x15\n" +
 	"\x11KNOWN_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKNOWN_UNKNOWN\x10\x01\x12\x18\n" +
@@ -2703,11 +2819,12 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\"<\n" +
 	"\x0eHistoryRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x14\n" +
-	"\x05stale\x18\x02 \x01(\bR\x05stale\"\xf1\x01\n" +
+	"\x05stale\x18\x02 \x01(\bR\x05stale\"\xa5\x02\n" +
 	"\x0fHistoryResponse\x12G\n" +
 	"\vgenerations\x18\x01 \x03(\v2%.muster.v1.HistoryResponse.GenerationR\vgenerations\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x19\n" +
-	"\bclock_ns\x18\x03 \x01(\x03R\aclockNs\x1ab\n" +
+	"\bclock_ns\x18\x03 \x01(\x03R\aclockNs\x122\n" +
+	"\tstaleness\x18\x04 \x01(\v2\x14.muster.v1.StalenessR\tstaleness\x1ab\n" +
 	"\n" +
 	"Generation\x12*\n" +
 	"\x05world\x18\x01 \x01(\v2\x14.muster.v1.WorldViewR\x05world\x12(\n" +
@@ -2715,7 +2832,7 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x0fViewStopRequest\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\x04R\toperation\x12\x12\n" +
 	"\x04skip\x18\x02 \x01(\rR\x04skip\x12\x14\n" +
-	"\x05stale\x18\x03 \x01(\bR\x05stale\"\xc2\x01\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\"\xf6\x01\n" +
 	"\x10ViewStopResponse\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x120\n" +
@@ -2723,7 +2840,8 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x05total\x18\x04 \x01(\rR\x05total\x12\x19\n" +
 	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\x12\x1f\n" +
 	"\vdeadline_ns\x18\x06 \x01(\x03R\n" +
-	"deadlineNs\"\x7f\n" +
+	"deadlineNs\x122\n" +
+	"\tstaleness\x18\a \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"\x7f\n" +
 	"\vStopOutcome\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x18\n" +
@@ -2734,7 +2852,7 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x19\n" +
 	"\bone_rank\x18\x03 \x01(\bR\aoneRank\x12#\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x14\n" +
-	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xe6\x03\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\"\x9a\x04\n" +
 	"\x0fExplainResponse\x12*\n" +
 	"\x05world\x18\x01 \x01(\v2\x14.muster.v1.WorldViewR\x05world\x12\x19\n" +
 	"\bclock_ns\x18\x02 \x01(\x03R\aclockNs\x12\x16\n" +
@@ -2750,7 +2868,8 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"orderCount\x12)\n" +
 	"\x04next\x18\v \x03(\v2\x15.muster.v1.NextActionR\x04next\x12\x14\n" +
 	"\x05notes\x18\f \x03(\tR\x05notes\x12(\n" +
-	"\x06events\x18\r \x03(\v2\x10.muster.v1.EventR\x06events\"i\n" +
+	"\x06events\x18\r \x03(\v2\x10.muster.v1.EventR\x06events\x122\n" +
+	"\tstaleness\x18\x0e \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"i\n" +
 	"\bDueOrder\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\"\n" +
 	"\x02to\x18\x02 \x01(\v2\x12.muster.v1.ProcRefR\x02to\x12\x12\n" +
@@ -2774,7 +2893,7 @@ func file_muster_v1_system_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_system_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_muster_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_muster_v1_system_proto_goTypes = []any{
 	(WorldStop_Result)(0),               // 0: muster.v1.WorldStop.Result
 	(WorldSupervisionResponse_Known)(0), // 1: muster.v1.WorldSupervisionResponse.Known
@@ -2784,94 +2903,101 @@ var file_muster_v1_system_proto_goTypes = []any{
 	(*StopRequest)(nil),                 // 5: muster.v1.StopRequest
 	(*StopResponse)(nil),                // 6: muster.v1.StopResponse
 	(*WorldStop)(nil),                   // 7: muster.v1.WorldStop
-	(*ViewRequest)(nil),                 // 8: muster.v1.ViewRequest
-	(*ViewResponse)(nil),                // 9: muster.v1.ViewResponse
-	(*WorldView)(nil),                   // 10: muster.v1.WorldView
-	(*ProcView)(nil),                    // 11: muster.v1.ProcView
-	(*FailedActor)(nil),                 // 12: muster.v1.FailedActor
-	(*WorldSupervisionRequest)(nil),     // 13: muster.v1.WorldSupervisionRequest
-	(*WorldSupervisionResponse)(nil),    // 14: muster.v1.WorldSupervisionResponse
-	(*RestartRequest)(nil),              // 15: muster.v1.RestartRequest
-	(*RestartResponse)(nil),             // 16: muster.v1.RestartResponse
-	(*DeleteWorldRequest)(nil),          // 17: muster.v1.DeleteWorldRequest
-	(*DeleteWorldResponse)(nil),         // 18: muster.v1.DeleteWorldResponse
-	(*StartRequest)(nil),                // 19: muster.v1.StartRequest
-	(*StartResponse)(nil),               // 20: muster.v1.StartResponse
-	(*WatchRequest)(nil),                // 21: muster.v1.WatchRequest
-	(*WatchResponse)(nil),               // 22: muster.v1.WatchResponse
-	(*HistoryRequest)(nil),              // 23: muster.v1.HistoryRequest
-	(*HistoryResponse)(nil),             // 24: muster.v1.HistoryResponse
-	(*ViewStopRequest)(nil),             // 25: muster.v1.ViewStopRequest
-	(*ViewStopResponse)(nil),            // 26: muster.v1.ViewStopResponse
-	(*StopOutcome)(nil),                 // 27: muster.v1.StopOutcome
-	(*ExplainRequest)(nil),              // 28: muster.v1.ExplainRequest
-	(*ExplainResponse)(nil),             // 29: muster.v1.ExplainResponse
-	(*DueOrder)(nil),                    // 30: muster.v1.DueOrder
-	(*NextAction)(nil),                  // 31: muster.v1.NextAction
-	(*HistoryResponse_Generation)(nil),  // 32: muster.v1.HistoryResponse.Generation
-	(*WorldSpec)(nil),                   // 33: muster.v1.WorldSpec
-	(*Label)(nil),                       // 34: muster.v1.Label
-	(*Condition)(nil),                   // 35: muster.v1.Condition
-	(Phase)(0),                          // 36: muster.v1.Phase
-	(*Timeouts)(nil),                    // 37: muster.v1.Timeouts
-	(*Cause)(nil),                       // 38: muster.v1.Cause
-	(*ProcRef)(nil),                     // 39: muster.v1.ProcRef
-	(Health)(0),                         // 40: muster.v1.Health
-	(Mode)(0),                           // 41: muster.v1.Mode
-	(*Assignment)(nil),                  // 42: muster.v1.Assignment
-	(Event_Kind)(0),                     // 43: muster.v1.Event.Kind
-	(*Event)(nil),                       // 44: muster.v1.Event
-	(Role)(0),                           // 45: muster.v1.Role
+	(*Staleness)(nil),                   // 8: muster.v1.Staleness
+	(*ViewRequest)(nil),                 // 9: muster.v1.ViewRequest
+	(*ViewResponse)(nil),                // 10: muster.v1.ViewResponse
+	(*WorldView)(nil),                   // 11: muster.v1.WorldView
+	(*ProcView)(nil),                    // 12: muster.v1.ProcView
+	(*FailedActor)(nil),                 // 13: muster.v1.FailedActor
+	(*WorldSupervisionRequest)(nil),     // 14: muster.v1.WorldSupervisionRequest
+	(*WorldSupervisionResponse)(nil),    // 15: muster.v1.WorldSupervisionResponse
+	(*RestartRequest)(nil),              // 16: muster.v1.RestartRequest
+	(*RestartResponse)(nil),             // 17: muster.v1.RestartResponse
+	(*DeleteWorldRequest)(nil),          // 18: muster.v1.DeleteWorldRequest
+	(*DeleteWorldResponse)(nil),         // 19: muster.v1.DeleteWorldResponse
+	(*StartRequest)(nil),                // 20: muster.v1.StartRequest
+	(*StartResponse)(nil),               // 21: muster.v1.StartResponse
+	(*WatchRequest)(nil),                // 22: muster.v1.WatchRequest
+	(*WatchResponse)(nil),               // 23: muster.v1.WatchResponse
+	(*HistoryRequest)(nil),              // 24: muster.v1.HistoryRequest
+	(*HistoryResponse)(nil),             // 25: muster.v1.HistoryResponse
+	(*ViewStopRequest)(nil),             // 26: muster.v1.ViewStopRequest
+	(*ViewStopResponse)(nil),            // 27: muster.v1.ViewStopResponse
+	(*StopOutcome)(nil),                 // 28: muster.v1.StopOutcome
+	(*ExplainRequest)(nil),              // 29: muster.v1.ExplainRequest
+	(*ExplainResponse)(nil),             // 30: muster.v1.ExplainResponse
+	(*DueOrder)(nil),                    // 31: muster.v1.DueOrder
+	(*NextAction)(nil),                  // 32: muster.v1.NextAction
+	(*HistoryResponse_Generation)(nil),  // 33: muster.v1.HistoryResponse.Generation
+	(*WorldSpec)(nil),                   // 34: muster.v1.WorldSpec
+	(*Label)(nil),                       // 35: muster.v1.Label
+	(*Condition)(nil),                   // 36: muster.v1.Condition
+	(Phase)(0),                          // 37: muster.v1.Phase
+	(*Timeouts)(nil),                    // 38: muster.v1.Timeouts
+	(*Cause)(nil),                       // 39: muster.v1.Cause
+	(*ProcRef)(nil),                     // 40: muster.v1.ProcRef
+	(Health)(0),                         // 41: muster.v1.Health
+	(Mode)(0),                           // 42: muster.v1.Mode
+	(*Assignment)(nil),                  // 43: muster.v1.Assignment
+	(Event_Kind)(0),                     // 44: muster.v1.Event.Kind
+	(*Event)(nil),                       // 45: muster.v1.Event
+	(Role)(0),                           // 46: muster.v1.Role
 }
 var file_muster_v1_system_proto_depIdxs = []int32{
 	2,  // 0: muster.v1.UpsertWorldRequest.meta:type_name -> muster.v1.RequestMeta
-	33, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
-	34, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
-	35, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
+	34, // 1: muster.v1.UpsertWorldRequest.spec:type_name -> muster.v1.WorldSpec
+	35, // 2: muster.v1.UpsertWorldRequest.labels:type_name -> muster.v1.Label
+	36, // 3: muster.v1.UpsertWorldResponse.condition:type_name -> muster.v1.Condition
 	2,  // 4: muster.v1.StopRequest.meta:type_name -> muster.v1.RequestMeta
 	7,  // 5: muster.v1.StopResponse.worlds:type_name -> muster.v1.WorldStop
 	0,  // 6: muster.v1.WorldStop.result:type_name -> muster.v1.WorldStop.Result
-	34, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
-	34, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
-	36, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
-	10, // 10: muster.v1.ViewResponse.worlds:type_name -> muster.v1.WorldView
-	33, // 11: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
-	34, // 12: muster.v1.WorldView.labels:type_name -> muster.v1.Label
-	35, // 13: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
-	11, // 14: muster.v1.WorldView.procs:type_name -> muster.v1.ProcView
-	37, // 15: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
-	38, // 16: muster.v1.WorldView.first_cause:type_name -> muster.v1.Cause
-	39, // 17: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
-	40, // 18: muster.v1.ProcView.health:type_name -> muster.v1.Health
-	41, // 19: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
-	34, // 20: muster.v1.ProcView.labels:type_name -> muster.v1.Label
-	12, // 21: muster.v1.ProcView.failed_actors:type_name -> muster.v1.FailedActor
-	42, // 22: muster.v1.ProcView.assignment:type_name -> muster.v1.Assignment
-	1,  // 23: muster.v1.WorldSupervisionResponse.known:type_name -> muster.v1.WorldSupervisionResponse.Known
-	11, // 24: muster.v1.WorldSupervisionResponse.procs:type_name -> muster.v1.ProcView
-	35, // 25: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
-	2,  // 26: muster.v1.RestartRequest.meta:type_name -> muster.v1.RequestMeta
-	2,  // 27: muster.v1.DeleteWorldRequest.meta:type_name -> muster.v1.RequestMeta
-	2,  // 28: muster.v1.StartRequest.meta:type_name -> muster.v1.RequestMeta
-	43, // 29: muster.v1.WatchRequest.kinds:type_name -> muster.v1.Event.Kind
-	44, // 30: muster.v1.WatchResponse.events:type_name -> muster.v1.Event
-	32, // 31: muster.v1.HistoryResponse.generations:type_name -> muster.v1.HistoryResponse.Generation
-	27, // 32: muster.v1.ViewStopResponse.targets:type_name -> muster.v1.StopOutcome
-	39, // 33: muster.v1.StopOutcome.proc:type_name -> muster.v1.ProcRef
-	45, // 34: muster.v1.ExplainRequest.role:type_name -> muster.v1.Role
-	10, // 35: muster.v1.ExplainResponse.world:type_name -> muster.v1.WorldView
-	11, // 36: muster.v1.ExplainResponse.procs:type_name -> muster.v1.ProcView
-	30, // 37: muster.v1.ExplainResponse.orders:type_name -> muster.v1.DueOrder
-	31, // 38: muster.v1.ExplainResponse.next:type_name -> muster.v1.NextAction
-	44, // 39: muster.v1.ExplainResponse.events:type_name -> muster.v1.Event
-	39, // 40: muster.v1.DueOrder.to:type_name -> muster.v1.ProcRef
-	10, // 41: muster.v1.HistoryResponse.Generation.world:type_name -> muster.v1.WorldView
-	44, // 42: muster.v1.HistoryResponse.Generation.events:type_name -> muster.v1.Event
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	35, // 7: muster.v1.ViewRequest.world_labels:type_name -> muster.v1.Label
+	35, // 8: muster.v1.ViewRequest.proc_labels:type_name -> muster.v1.Label
+	37, // 9: muster.v1.ViewResponse.phase:type_name -> muster.v1.Phase
+	11, // 10: muster.v1.ViewResponse.worlds:type_name -> muster.v1.WorldView
+	8,  // 11: muster.v1.ViewResponse.staleness:type_name -> muster.v1.Staleness
+	34, // 12: muster.v1.WorldView.spec:type_name -> muster.v1.WorldSpec
+	35, // 13: muster.v1.WorldView.labels:type_name -> muster.v1.Label
+	36, // 14: muster.v1.WorldView.condition:type_name -> muster.v1.Condition
+	12, // 15: muster.v1.WorldView.procs:type_name -> muster.v1.ProcView
+	38, // 16: muster.v1.WorldView.timeouts:type_name -> muster.v1.Timeouts
+	39, // 17: muster.v1.WorldView.first_cause:type_name -> muster.v1.Cause
+	39, // 18: muster.v1.WorldView.earlier_causes:type_name -> muster.v1.Cause
+	40, // 19: muster.v1.ProcView.proc:type_name -> muster.v1.ProcRef
+	41, // 20: muster.v1.ProcView.health:type_name -> muster.v1.Health
+	42, // 21: muster.v1.ProcView.mode:type_name -> muster.v1.Mode
+	35, // 22: muster.v1.ProcView.labels:type_name -> muster.v1.Label
+	13, // 23: muster.v1.ProcView.failed_actors:type_name -> muster.v1.FailedActor
+	43, // 24: muster.v1.ProcView.assignment:type_name -> muster.v1.Assignment
+	1,  // 25: muster.v1.WorldSupervisionResponse.known:type_name -> muster.v1.WorldSupervisionResponse.Known
+	12, // 26: muster.v1.WorldSupervisionResponse.procs:type_name -> muster.v1.ProcView
+	36, // 27: muster.v1.WorldSupervisionResponse.condition:type_name -> muster.v1.Condition
+	8,  // 28: muster.v1.WorldSupervisionResponse.staleness:type_name -> muster.v1.Staleness
+	2,  // 29: muster.v1.RestartRequest.meta:type_name -> muster.v1.RequestMeta
+	2,  // 30: muster.v1.DeleteWorldRequest.meta:type_name -> muster.v1.RequestMeta
+	2,  // 31: muster.v1.StartRequest.meta:type_name -> muster.v1.RequestMeta
+	44, // 32: muster.v1.WatchRequest.kinds:type_name -> muster.v1.Event.Kind
+	45, // 33: muster.v1.WatchResponse.events:type_name -> muster.v1.Event
+	33, // 34: muster.v1.HistoryResponse.generations:type_name -> muster.v1.HistoryResponse.Generation
+	8,  // 35: muster.v1.HistoryResponse.staleness:type_name -> muster.v1.Staleness
+	28, // 36: muster.v1.ViewStopResponse.targets:type_name -> muster.v1.StopOutcome
+	8,  // 37: muster.v1.ViewStopResponse.staleness:type_name -> muster.v1.Staleness
+	40, // 38: muster.v1.StopOutcome.proc:type_name -> muster.v1.ProcRef
+	46, // 39: muster.v1.ExplainRequest.role:type_name -> muster.v1.Role
+	11, // 40: muster.v1.ExplainResponse.world:type_name -> muster.v1.WorldView
+	12, // 41: muster.v1.ExplainResponse.procs:type_name -> muster.v1.ProcView
+	31, // 42: muster.v1.ExplainResponse.orders:type_name -> muster.v1.DueOrder
+	32, // 43: muster.v1.ExplainResponse.next:type_name -> muster.v1.NextAction
+	45, // 44: muster.v1.ExplainResponse.events:type_name -> muster.v1.Event
+	8,  // 45: muster.v1.ExplainResponse.staleness:type_name -> muster.v1.Staleness
+	40, // 46: muster.v1.DueOrder.to:type_name -> muster.v1.ProcRef
+	11, // 47: muster.v1.HistoryResponse.Generation.world:type_name -> muster.v1.WorldView
+	45, // 48: muster.v1.HistoryResponse.Generation.events:type_name -> muster.v1.Event
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_system_proto_init() }
@@ -2886,7 +3012,7 @@ func file_muster_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_system_proto_rawDesc), len(file_muster_v1_system_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1011,7 +1011,7 @@ func (x *Exit) GetLastLines() string {
 // Cause is what began a world's trouble.
 type Cause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The rank.
+	// The rank, where the machine is named; else the trouble did not begin with one proc.
 	Rank uint32 `protobuf:"varint,1,opt,name=rank,proto3" json:"rank,omitempty"`
 	// The machine it was on.
 	Machine string `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
