@@ -39,6 +39,7 @@ func (s *State) Explain(q *musterv1.ExplainRequest) *musterv1.ExplainResponse {
 			"until one lease has passed, or `muster alarm release`", s.core.Brake.Silent, s.core.Brake.Agents))
 	}
 	if w == nil {
+		s.explainNext(r, Timer{Kind: TimerRetention, ID: rec.Generation}, "it is forgotten")
 		if q.GetOneRank() {
 			r.Notes = append(r.Notes, "the world has ended: its procs are not kept, what is above is all that is known")
 		}
@@ -165,13 +166,13 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 	return true
 }
 
-// explainNext adds what a timer stands for, if it is set. A brake holds all of them back but the end of a stop.
+// explainNext adds what a timer stands for, if it is set. A brake holds back what would condemn somebody.
 func (s *State) explainNext(r *musterv1.ExplainResponse, t Timer, what string) {
 	at, ok := s.Deadline(t)
 	if !ok {
 		return
 	}
-	if s.Braked() && t.Kind != TimerStop {
+	if s.Braked() && t.Kind != TimerStop && t.Kind != TimerRetention {
 		at = max(at, s.BrakeEnds())
 	}
 	r.Next = append(r.Next, &musterv1.NextAction{AtNs: at, What: what})

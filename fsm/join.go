@@ -162,10 +162,14 @@ func (s *State) supersede(w *world, m member, slot Slot, present *musterv1.ProcR
 }
 
 func (s *State) joined(generation uint64, rec *musterv1.ProcRecord) *musterv1.Outcome {
-	return &musterv1.Outcome{Body: &musterv1.Outcome_Join{Join: &musterv1.JoinResponse{
+	r := &musterv1.JoinResponse{
 		Proc: rec.Proc, Timeouts: rec.Timeouts, Generation: generation, HighestOrder: rec.HighestOrder,
 		Number: s.core.Number, Epoch: s.core.Epoch,
-	}}}
+	}
+	if s.HasBrake() && s.core.Settings.GetOrphanStop() {
+		r.OrphanNs = s.core.Settings.GetOrphanNs()
+	}
+	return &musterv1.Outcome{Body: &musterv1.Outcome_Join{Join: r}}
 }
 
 // joinDetached enters the caller in the address book and nowhere else.

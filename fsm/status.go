@@ -37,7 +37,25 @@ func (s *State) Status() *musterv1.StateStatus {
 		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Epoch: s.core.Epoch, Number: s.core.Number, ClockNs: s.core.ClockNs,
 		Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)), Unhealthy: s.unhealthy,
 		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)), Brake: s.Brake(),
+		MachineVersion: s.core.MachineVersion, HeldBackBy: s.heldBackBy(),
 	}
+}
+
+// heldBackBy names the nodes that know no newer rules than those in force, where another one does.
+func (s *State) heldBackBy() []string {
+	var old []string
+	newer := false
+	for _, n := range sorted(s.nodes) {
+		if n.MachineVersion <= s.core.MachineVersion {
+			old = append(old, n.Name)
+		} else {
+			newer = true
+		}
+	}
+	if !newer {
+		return nil
+	}
+	return old
 }
 
 // Present is the incarnation that a place holds now; 0 for none. Detached members are looked up, too.

@@ -78,7 +78,7 @@ Agents that share a machine need a --state-dir each.`,
 	flags.StringVar(&f.machine, "machine", "", "name of this machine, for people (default: its host name)")
 	flags.StringArrayVar(&f.labels, "label", nil, "label key=value of this host; may be given more than once")
 	flags.BoolVar(&f.takeOver, "take-over", false, "take --rank although another agent's lease for it still runs")
-	flags.StringVar(&f.orphan, "orphan", "continue", "what programs do when no leader can be reached: continue, or stop after --orphan-timeout")
+	flags.StringVar(&f.orphan, "orphan", "cluster", "what programs do when no leader can be reached: what the cluster's settings say, continue, or stop after --orphan-timeout")
 	flags.DurationVar(&f.orphanTimeout, "orphan-timeout", 2*time.Minute, "with --orphan stop: how long after the lease has ended")
 	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	return cmd
@@ -151,8 +151,10 @@ func (f *hostFlags) config(c *cli, log io.Writer) (hostagent.Config, error) {
 		orphan = f.orphanTimeout
 	case f.orphan == "stop":
 		return none, usagef("--orphan-timeout %v: give a duration above 0", f.orphanTimeout)
-	case f.orphan != "continue":
-		return none, usagef("--orphan %q: give continue or stop", f.orphan)
+	case f.orphan == "continue":
+		orphan = -1
+	case f.orphan != "cluster":
+		return none, usagef("--orphan %q: give cluster, continue or stop", f.orphan)
 	}
 	logger, err := newLogger("host", f.logLevel, log)
 	if err != nil {

@@ -9,48 +9,72 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-// settingsFlags are the settings that a new cluster takes from its first leader's flags.
+// settingUsage says what each setting is, for the flags of servers.
+var settingUsage = map[string]string{
+	"report-interval":  "how often procs report",
+	"lease":            "how long a silence is forgiven",
+	"grace":            "added once to a silence in which the leader changed",
+	"delivery-timeout": "how long an order may stay undelivered",
+	"start-timeout":    "from a world's creation until it must have been Live",
+	"eviction-timeout": "from Unhealthy until the world is stopped; -1ns = never",
+	"proc-timeout":     "what a proc is given to stop by itself",
+	"stop-margin":      "added to that before a stop is over",
+	"orphan-timeout":   "with --orphan-stop: how long procs that reach no leader go on, from when they were last heard",
+	"orphan-stop":      "procs that reach no leader end after --orphan-timeout (else they go on for ever)",
+	"brake-percent":    "silent agents, in percent of all, above which a mass expiry is held back",
+	"brake-minimum":    "… and at least so many agents",
+	"request-window":   "how long a request id is remembered",
+	"request-table":    "how many request ids are remembered at most",
+	"retention":        "how long an ended world stays readable",
+	"ended-worlds":     "how many ended worlds stay readable",
+	"events":           "how many events the cluster keeps",
+	"world-events":     "how many events each world keeps",
+}
+
+// settingsFlags are the settings that a new cluster takes from its first leader's flags, by name.
 type settingsFlags struct {
-	report, lease, grace, start, eviction, delivery, procTimeout, stopMargin, window, retention time.Duration
-	brakePercent, brakeMinimum                                                                  uint32
+	durations map[string]*time.Duration
+	counts    map[string]*uint32
+	switches  map[string]*bool
 }
 
 func (f *settingsFlags) register(flags *pflag.FlagSet) {
-	d := fsm.DefaultSettings()
-	for _, s := range []struct {
-		to    *time.Duration
-		name  string
-		ns    int64
-		usage string
-	}{
-		{&f.report, "report-interval", d.Timeouts.ReportIntervalNs, "how often procs report"},
-		{&f.lease, "lease", d.Timeouts.LeaseNs, "how long a silence is forgiven"},
-		{&f.grace, "grace", d.GraceNs, "added once to a silence in which the leader changed"},
-		{&f.start, "start-timeout", d.Timeouts.StartNs, "from a world's creation until it must have been Live"},
-		{&f.eviction, "eviction-timeout", d.Timeouts.EvictionNs, "from Unhealthy until the world is stopped; -1ns = never"},
-		{&f.delivery, "delivery-timeout", d.Timeouts.DeliveryNs, "how long an order may stay undelivered"},
-		{&f.procTimeout, "proc-timeout", d.Timeouts.ProcTimeoutNs, "what a proc is given to stop by itself"},
-		{&f.stopMargin, "stop-margin", d.StopMarginNs, "added to that before a stop is over"},
-		{&f.window, "request-window", d.RequestWindowNs, "how long a request id is remembered"},
-		{&f.retention, "retention", d.RetentionNs, "how long an ended world stays readable"},
-	} {
-		flags.DurationVar(s.to, s.name, time.Duration(s.ns), s.usage)
+	f.durations, f.counts, f.switches = map[string]*time.Duration{}, map[string]*uint32{}, map[string]*bool{}
+	for _, s := range fsm.ListSettings(fsm.DefaultSettings()) {
+		usage := settingUsage[s.Name]
+		switch s.Kind {
+		case fsm.SettingDuration:
+			f.durations[s.Name] = flags.Duration(s.Name, time.Duration(s.Value), usage)
+		case fsm.SettingCount:
+			f.counts[s.Name] = flags.Uint32(s.Name, uint32(s.Value), usage)
+		case fsm.SettingSwitch:
+			f.switches[s.Name] = flags.Bool(s.Name, s.Value == 1, usage)
+		}
 	}
-	flags.Uint32Var(&f.brakePercent, "brake-percent", d.BrakePercent, "silent agents, in percent of all, above which a mass expiry is held back")
-	flags.Uint32Var(&f.brakeMinimum, "brake-minimum", d.BrakeMinimum, "… and at least so many agents")
 }
 
-// settings are the defaults with the flags over them, checked.
+// settings are the flags' values, checked.
 func (f *settingsFlags) settings() (*musterv1.Settings, error) {
-	s := fsm.DefaultSettings()
-	s.Timeouts.ReportIntervalNs, s.Timeouts.LeaseNs = int64(f.report), int64(f.lease)
-	s.Timeouts.StartNs, s.Timeouts.EvictionNs = int64(f.start), int64(f.eviction)
-	s.Timeouts.DeliveryNs, s.Timeouts.ProcTimeoutNs = int64(f.delivery), int64(f.procTimeout)
-	s.GraceNs, s.StopMarginNs = int64(f.grace), int64(f.stopMargin)
-	s.RequestWindowNs, s.RetentionNs = int64(f.window), int64(f.retention)
-	s.BrakePercent, s.BrakeMinimum = f.brakePercent, f.brakeMinimum
-	if err := fsm.ValidateSettings(s); err != nil {
+	of := fsm.DefaultSettings()
+	for _, s := range fsm.ListSettings(of) {
+		value := s.Value
+		switch s.Kind {
+		case fsm.SettingDuration:
+			value = int64(*f.durations[s.Name])
+		case fsm.SettingCount:
+			value = int64(*f.counts[s.Name])
+		case fsm.SettingSwitch:
+			value = 0
+			if *f.switches[s.Name] {
+				value = 1
+			}
+		}
+		if err := fsm.ApplyChange(of, s.Name, value); err != nil {
+			return nil, &usageError{err}
+		}
+	}
+	if err := fsm.ValidateSettings(of); err != nil {
 		return nil, &usageError{err}
 	}
-	return s, nil
+	return of, nil
 }

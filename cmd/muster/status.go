@@ -75,6 +75,7 @@ func statusSummary(p printer, status *musterv1.StatusResponse) error {
 			[2]string{"System", system},
 			[2]string{"Execution", state.GetExecutionId()},
 			[2]string{"Number", fmt.Sprintf("%d (epoch %d)", state.GetNumber(), state.GetEpoch())},
+			[2]string{"Rules", fmt.Sprintf("version %d", state.GetMachineVersion())},
 			[2]string{"Worlds", fmt.Sprintf("%d, and %d ended", state.GetWorlds(), state.GetEndedWorlds())},
 			[2]string{"Procs", fmt.Sprintf("%d, %d of them not healthy", state.GetProcs(), state.GetUnhealthy())},
 		)

@@ -50,6 +50,9 @@ func newMember(c *Client, cfg MemberConfig, first membership) *Member {
 		m.handlers.Go(func() { m.host.loop(m.ctx) })
 	}
 	m.become(first)
+	if cfg.Host == nil {
+		m.handlers.Go(m.watchOrphan)
+	}
 	return m
 }
 
@@ -106,7 +109,7 @@ func (m *Member) Done() <-chan struct{} {
 	return m.done
 }
 
-// Err is why the member has ended: *Ended, *Stopped, ErrClosed, an *Error where it could not join again; nil before Done is
+// Err is why the member has ended: *Ended, *Stopped, *Orphaned, ErrClosed, an *Error where it could not join again; nil before Done is
 // closed and after a successful Leave.
 func (m *Member) Err() error {
 	m.mu.Lock()

@@ -3,11 +3,14 @@ package clustertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"muster/cmd/muster/node"
+	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/client"
 )
@@ -114,4 +117,42 @@ func (h handler) Stop(ctx context.Context, _ *musterv1.StopOrder) client.StopOut
 	case <-ctx.Done():
 	}
 	return client.StopOutcome{ActorsStopped: 1}
+}
+
+// TestMember_Orphans: a member that reaches no leader goes on for ever; where the settings say so, only until the orphan timeout after it
+// was last heard, and its program is asked to end first.
+func TestMember_Orphans(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		t.Run(fmt.Sprint("orphan-stop ", stops), func(t *testing.T) {
+			settings := fsm.DefaultSettings()
+			settings.OrphanStop, settings.OrphanNs = stops, int64(time.Minute)
+			bubble(t, func(cfg *node.Config) { cfg.Settings = settings }, func(t *testing.T, c *Cluster) {
+				cl := c.Client()
+				createWorld(t, cl, "w", 2)
+				plain := join(t, cl, "w", 0)
+				told := make(chan uint32, 1)
+				handled, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Rank: 1, Key: "k", Machine: "m", Handler: handler{1, told}})
+				require.NoError(t, err)
+				time.Sleep(5 * time.Second)
+				for _, m := range c.Members {
+					c.Kill(m)
+				}
+				time.Sleep(55 * time.Second)
+				require.NoError(t, errors.Join(plain.Err(), handled.Err()))
+				time.Sleep(10 * time.Minute)
+				if !stops {
+					require.NoError(t, errors.Join(plain.Err(), handled.Err()))
+					require.Empty(t, told)
+					return
+				}
+				var orphaned *client.Orphaned
+				for _, m := range []*client.Member{plain, handled} {
+					<-m.Done()
+					require.ErrorAs(t, m.Err(), &orphaned)
+					require.InDelta(t, time.Minute.Seconds(), orphaned.Silent.Seconds(), 1)
+				}
+				require.Equal(t, uint32(1), <-told)
+			})
+		})
+	}
 }

@@ -39,7 +39,8 @@ type Config struct {
 	State  *StateDir
 	LogDir string
 	Ports  *Ports
-	// OrphanTimeout ends what runs when no leader was reached for so long; 0 = never.
+	// OrphanTimeout ends what runs when no leader was reached for so long after the lease has ended; 0 = as the cluster has it set,
+	// negative = never.
 	OrphanTimeout time.Duration
 	// StopTimeout is what programs are given when Run's context ends.
 	StopTimeout time.Duration
@@ -191,7 +192,7 @@ func (a *Agent) host(ctx context.Context, kill <-chan struct{}, r *ranks, m *cli
 			return a.leave(kill, r, m)
 		case <-orphan.C:
 			silent := time.Since(m.Lease())
-			if a.cfg.OrphanTimeout == 0 || silent < a.cfg.OrphanTimeout {
+			if limit := a.orphanTimeout(m); limit < 0 || silent < limit {
 				orphaned = false
 			} else if !orphaned {
 				orphaned = true
@@ -202,6 +203,17 @@ func (a *Agent) host(ctx context.Context, kill <-chan struct{}, r *ranks, m *cli
 			}
 		}
 	}
+}
+
+// orphanTimeout is how long programs go on after the lease has ended; negative = for ever.
+func (a *Agent) orphanTimeout(m *client.Member) time.Duration {
+	if a.cfg.OrphanTimeout != 0 {
+		return a.cfg.OrphanTimeout
+	}
+	if orphan := m.OrphanTimeout(); orphan > 0 {
+		return max(0, orphan-time.Duration(m.Timeouts().GetLeaseNs()))
+	}
+	return -1
 }
 
 // ended says what the end of a membership means.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -85,6 +86,10 @@ func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []str
 	if b := state.GetBrake(); b.GetState() == musterv1.Brake_STATE_ON {
 		out = append(out, fmt.Sprintf("mass expiry is held back for %v: %d of %d agents were silent when that began; nobody expires until "+
 			"one lease has passed, or `muster alarm release`", time.Duration(state.ClockNs-b.GetSinceNs()).Round(100*time.Millisecond), b.GetSilent(), b.GetAgents()))
+	}
+	if old := state.HeldBackBy; len(old) > 0 {
+		out = append(out, fmt.Sprintf("the rules stay at version %d until %s run a newer version, and the leader has changed after that",
+			state.MachineVersion, strings.Join(old, ", ")))
 	}
 	if state.Phase != musterv1.Phase_PHASE_RUNNING && state.Phase != musterv1.Phase_PHASE_UNSPECIFIED {
 		out = append(out, "the system is "+fsm.PhaseName(state.Phase)+": nothing may join or be created")

@@ -721,7 +721,11 @@ type StateStatus struct {
 	// How many ended worlds are kept.
 	EndedWorlds uint32 `protobuf:"varint,11,opt,name=ended_worlds,json=endedWorlds,proto3" json:"ended_worlds,omitempty"`
 	// The mass-expiry brake.
-	Brake         *Brake `protobuf:"bytes,12,opt,name=brake,proto3" json:"brake,omitempty"`
+	Brake *Brake `protobuf:"bytes,12,opt,name=brake,proto3" json:"brake,omitempty"`
+	// The version of the rules that all voters follow.
+	MachineVersion uint32 `protobuf:"varint,13,opt,name=machine_version,json=machineVersion,proto3" json:"machine_version,omitempty"`
+	// Nodes whose binary knows no newer rules while another's does, by name.
+	HeldBackBy    []string `protobuf:"bytes,14,rep,name=held_back_by,json=heldBackBy,proto3" json:"held_back_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -836,6 +840,20 @@ func (x *StateStatus) GetEndedWorlds() uint32 {
 func (x *StateStatus) GetBrake() *Brake {
 	if x != nil {
 		return x.Brake
+	}
+	return nil
+}
+
+func (x *StateStatus) GetMachineVersion() uint32 {
+	if x != nil {
+		return x.MachineVersion
+	}
+	return 0
+}
+
+func (x *StateStatus) GetHeldBackBy() []string {
+	if x != nil {
+		return x.HeldBackBy
 	}
 	return nil
 }
@@ -1738,7 +1756,7 @@ const file_muster_v1_cluster_proto_rawDesc = "" +
 	"\x12NODE_ROLE_FOLLOWER\x10\x02\x12\x17\n" +
 	"\x13NODE_ROLE_CANDIDATE\x10\x03\x12\x16\n" +
 	"\x12NODE_ROLE_NONVOTER\x10\x04\x12\x15\n" +
-	"\x11NODE_ROLE_WAITING\x10\x05\"\x87\x03\n" +
+	"\x11NODE_ROLE_WAITING\x10\x05\"\xd2\x03\n" +
 	"\vStateStatus\x12!\n" +
 	"\fexecution_id\x18\x01 \x01(\tR\vexecutionId\x12&\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x10.muster.v1.PhaseR\x05phase\x12\x14\n" +
@@ -1752,7 +1770,10 @@ const file_muster_v1_cluster_proto_rawDesc = "" +
 	"\bsettings\x18\n" +
 	" \x01(\v2\x13.muster.v1.SettingsR\bsettings\x12!\n" +
 	"\fended_worlds\x18\v \x01(\rR\vendedWorlds\x12&\n" +
-	"\x05brake\x18\f \x01(\v2\x10.muster.v1.BrakeR\x05brake\"\xe6\x01\n" +
+	"\x05brake\x18\f \x01(\v2\x10.muster.v1.BrakeR\x05brake\x12'\n" +
+	"\x0fmachine_version\x18\r \x01(\rR\x0emachineVersion\x12 \n" +
+	"\fheld_back_by\x18\x0e \x03(\tR\n" +
+	"heldBackBy\"\xe6\x01\n" +
 	"\x05Brake\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.muster.v1.Brake.StateR\x05state\x12\x19\n" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\"\n" +

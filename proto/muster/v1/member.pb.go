@@ -274,7 +274,10 @@ type JoinResponse struct {
 	// The state's number after this request.
 	Number uint64 `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
 	// The epoch of the state: a number below it is of another one.
-	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// For how long the member goes on while it reaches no leader, counted from when it was last heard, nanoseconds; then it ends itself.
+	// 0 = for ever.
+	OrphanNs      int64 `protobuf:"varint,7,opt,name=orphan_ns,json=orphanNs,proto3" json:"orphan_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -347,6 +350,13 @@ func (x *JoinResponse) GetNumber() uint64 {
 func (x *JoinResponse) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *JoinResponse) GetOrphanNs() int64 {
+	if x != nil {
+		return x.OrphanNs
 	}
 	return 0
 }
@@ -2245,7 +2255,7 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\vholder_gone\x18\x0e \x01(\x04R\n" +
 	"holderGone\x12\x1d\n" +
 	"\n" +
-	"held_order\x18\x0f \x01(\x04R\theldOrder\"\xda\x01\n" +
+	"held_order\x18\x0f \x01(\x04R\theldOrder\"\xf7\x01\n" +
 	"\fJoinResponse\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12/\n" +
 	"\btimeouts\x18\x02 \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\x12\x1e\n" +
@@ -2254,7 +2264,8 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"generation\x12#\n" +
 	"\rhighest_order\x18\x04 \x01(\x04R\fhighestOrder\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\x04R\x06number\x12\x14\n" +
-	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\"N\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x1b\n" +
+	"\torphan_ns\x18\a \x01(\x03R\borphanNs\"N\n" +
 	"\fLeaveRequest\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x16\n" +
 	"\x06issued\x18\x02 \x01(\x04R\x06issued\"A\n" +

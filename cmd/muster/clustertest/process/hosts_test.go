@@ -392,11 +392,11 @@ func TestHost_AskedToEnd(t *testing.T) {
 	require.Len(t, asked, 4)
 }
 
-// Without a cluster programs go on, unless the agent was told that they must not.
+// Without a cluster programs end when its settings say so, unless their agent was told that they go on.
 func TestHost_Orphans(t *testing.T) {
-	c := New(t)
-	goesOn, _ := startHost(t, c, "machine-a", "--world", "w", "--rank", "0")
-	stops, _ := startHost(t, c, "machine-b", "--world", "w", "--rank", "1", "--orphan", "stop", "--orphan-timeout", "1s")
+	c := New(t, "--orphan-stop", "--orphan-timeout", "5s")
+	goesOn, _ := startHost(t, c, "machine-a", "--world", "w", "--rank", "0", "--orphan", "continue")
+	stops, _ := startHost(t, c, "machine-b", "--world", "w", "--rank", "1")
 	dir := c.create(t, "w", 4, `echo $$ > $DIR/$RANK.pid; sleep 1000`)
 	c.wait(t, 0, "w", "live")
 	pids(t, c, dir, 4)
