@@ -98,6 +98,9 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 		s.supersede(w, m, slot, present)
 		if kept {
 			rec.HighestOrder = present.HighestOrder
+			if m.rank == 0 && w.rec.MasterHost == present.Proc.Incarnation {
+				s.setMaster(w, rec, w.rec.MasterPort)
+			}
 		}
 	}
 	if !kept {
@@ -202,6 +205,31 @@ func (s *State) claim(w *world, slot Slot, present *musterv1.ProcRecord, j *must
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, memberOf(rec.Proc), clip("its program, on "+rec.Machine))
 	s.settle(w, "")
 	return s.joined(w.rec.Generation, rec)
+}
+
+// unclaim: the program has nothing to say any more, and its host speaks for it. A stop that it was to answer is told to the host.
+func (s *State) unclaim(w *world, slot Slot, present *musterv1.ProcRecord) {
+	rec := proto.CloneOf(present)
+	rec.Assignment.Claimed, rec.Nonce = false, nil
+	s.putMember(w, rec, s.core.ClockNs)
+	s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, memberOf(rec.Proc), clip("its program goes on, on "+rec.Machine))
+	op := s.stops[w.rec.Stop]
+	if op == nil || op.rec.Done {
+		return
+	}
+	i, ok := op.index[memberOf(rec.Proc)]
+	if !ok || op.targets[i].Done || op.targets[i].Via != nil {
+		return
+	}
+	if _, h := s.lookup(hostOf(w, rec.Proc.Rank)); h.GetHealth() == musterv1.Health_HEALTH_ALIVE {
+		s.untell(op.targets[i])
+		t := proto.CloneOf(op.targets[i])
+		t.Via, t.Accepted = h.Proc, false
+		op.targets[i] = t
+		s.tell(op, i)
+	} else {
+		s.targetDone(w, rec.Proc, hostGone)
+	}
 }
 
 // nowAlive stores rec as alive from now on.
@@ -459,14 +487,20 @@ func describeExit(e *musterv1.Exit) string {
 
 // blame notes the first cause of w's trouble.
 func (s *State) blame(w *world, rec *musterv1.ProcRecord, exit *musterv1.Exit, text string) {
-	if w.rec.FirstCause != nil || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
+	if w.rec.FirstCause != nil && !s.outweighs(w, exit) || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
 		return
 	}
 	wrec := proto.CloneOf(w.rec)
+	keepCause(wrec, wrec.FirstCause)
 	wrec.FirstCause = &musterv1.Cause{
 		Rank: rec.Proc.Rank, Machine: rec.Machine, Exit: exit, Text: clip(text), AtNs: s.core.ClockNs, AtUnixMs: s.entry.wallMs,
 	}
 	s.putWorld(w, wrec)
+}
+
+// outweighs: what ends the world is its cause, though something else went wrong before.
+func (s *State) outweighs(w *world, exit *musterv1.Exit) bool {
+	return s.HasBrake() && exit != nil && w.rec.FirstCause.GetExit() == nil && w.rec.Stop == 0 && stopsOnFailure(w.rec.Spec)
 }
 
 // stopIfFailed stops a world whose policy says so once a rank of it has failed.
@@ -537,7 +571,7 @@ func (s *State) applyUndeliverable(u *musterv1.Undeliverable) *musterv1.Outcome 
 		}
 		s.settle(w, text)
 		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
-			s.stopEverything(s.core.Settings.GetTimeouts().GetProcTimeoutNs(), text)
+			s.stopEverything(s.ownTimeouts(), text)
 		}
 	}
 	return &musterv1.Outcome{}

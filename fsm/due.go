@@ -50,7 +50,7 @@ func (s *State) stillDue(kind TimerKind, generation uint64) *world {
 
 // evict stops w with a reason that makes it Failed.
 func (s *State) evict(w *world, reason string) {
-	s.beginStop([]*world{w}, s.core.Settings.GetTimeouts().GetProcTimeoutNs(), reason,
+	s.beginStop([]*world{w}, s.ownTimeouts(), reason,
 		&musterv1.Condition{Status: musterv1.Status_STATUS_FAILED, Reason: clip(reason)})
 }
 

@@ -209,12 +209,18 @@ func (s *State) dropDetached(m member) {
 	s.entry.digest.dropped("detached", rec.Proc)
 }
 
-// applyLeave ends a membership whatever its health. What carries that incarnation afterwards has no effect.
+// applyLeave ends a membership whatever its health. What carries that incarnation afterwards has no effect. A program that a host has
+// started only ceases to speak for itself: it runs on until its host says how it has ended.
 func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
 	s.draw()
 	m := memberOf(l.Proc)
 	removed := false
-	if slot, present := s.lookup(m); present != nil && present.Proc.Incarnation == l.Proc.GetIncarnation() {
+	if slot, present := s.lookup(m); s.HasBrake() && present.GetAssignment() != nil {
+		removed = present.Proc.Incarnation == l.Proc.GetIncarnation() && present.Assignment.Claimed
+		if removed {
+			s.unclaim(s.worlds[m.world], slot, present)
+		}
+	} else if present != nil && present.Proc.Incarnation == l.Proc.GetIncarnation() {
 		removed = true
 		w := s.worlds[m.world]
 		s.dropMember(w, slot)

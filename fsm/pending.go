@@ -55,12 +55,16 @@ func (s *State) order(to *musterv1.ProcRef, d due) *musterv1.Order {
 		_, rec := s.lookup(d.subject)
 		o.What = &musterv1.Order_StopRank{StopRank: &musterv1.StopRankOrder{
 			Proc: rec.GetProc(), SpawnedBy: rec.GetAssignment().GetOrder(), Operation: d.operation,
-			ProcTimeoutNs: op.rec.ProcTimeoutNs, Reason: op.rec.Reason,
+			ProcTimeoutNs: s.procTimeout(op.rec.ProcTimeoutNs, s.worlds[d.subject.world]), Reason: op.rec.Reason,
 		}}
 	default:
 		op := s.stops[d.operation]
+		w := s.worlds[d.subject.world]
+		if s.IsDetached(to) {
+			w = nil // named like a world's member, and none
+		}
 		o.What = &musterv1.Order_Stop{Stop: &musterv1.StopOrder{
-			Operation: d.operation, ProcTimeoutNs: op.rec.ProcTimeoutNs, Reason: op.rec.Reason,
+			Operation: d.operation, ProcTimeoutNs: s.procTimeout(op.rec.ProcTimeoutNs, w), Reason: op.rec.Reason,
 		}}
 	}
 	return o

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -146,14 +147,15 @@ func (s *State) orderSpawns(w *world) {
 	}
 	hosts := hostsWanted(w.rec.Spec)
 	if exec := w.rec.Spec.Exec; exec != nil {
+		if s.metElsewhere(w) && !s.anyRuns(w, nil) {
+			s.setMaster(w, nil, 0)
+		}
 		if w.rec.MasterAddress == "" {
 			if w.ready < hosts || hosts == 0 {
 				return
 			}
 			_, first := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, 0})
-			rec := proto.CloneOf(w.rec)
-			rec.MasterAddress, rec.MasterPort = masterAddress(first), exec.MasterPort
-			s.putWorld(w, rec)
+			s.setMaster(w, first, exec.MasterPort)
 		}
 		if w.rec.MasterPort == 0 {
 			hosts = 1
@@ -164,6 +166,38 @@ func (s *State) orderSpawns(w *world) {
 			s.orderSpawnsOf(w, rank)
 		}
 	}
+}
+
+// setMaster notes where the procs meet: at what host rank 0 advertises, or, with nil, not yet anywhere.
+func (s *State) setMaster(w *world, first *musterv1.ProcRecord, port uint32) {
+	rec := proto.CloneOf(w.rec)
+	rec.MasterAddress, rec.MasterPort, rec.MasterHost = "", port, 0
+	if first != nil {
+		rec.MasterAddress = masterAddress(first)
+		if s.HasBrake() {
+			rec.MasterHost = first.Proc.Incarnation
+		}
+	}
+	s.putWorld(w, rec)
+}
+
+// metElsewhere: the procs were told to meet at an earlier host rank 0's.
+func (s *State) metElsewhere(w *world) bool {
+	_, first := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, 0})
+	return w.rec.MasterHost != 0 && first != nil && first.Proc.Incarnation != w.rec.MasterHost
+}
+
+// anyRuns tells whether a host has accepted to run a rank that has not ended, those of except apart, which ascend.
+func (s *State) anyRuns(w *world, except []uint32) bool {
+	for rank, slot := range sorted(w.workers) {
+		switch s.recs[slot].GetAssignment().GetState() {
+		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
+			if _, found := slices.BinarySearch(except, rank); !found {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // orderSpawnsOf makes due what a host has not been ordered to start.

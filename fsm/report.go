@@ -266,7 +266,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		s.settle(r.w, text)
 	}
 	if managing != nil && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
-		s.stopEverything(s.core.Settings.GetTimeouts().GetProcTimeoutNs(),
+		s.stopEverything(s.ownTimeouts(),
 			fmt.Sprintf("%s, which manages the system, has expired", printMember(memberOf(managing))))
 	}
 	return &musterv1.Outcome{}

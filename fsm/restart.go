@@ -23,6 +23,10 @@ func (s *State) applyRestart(q *musterv1.RestartRequest) *musterv1.Outcome {
 		if out != nil {
 			return out
 		}
+		if len(ranks) > 0 && s.metElsewhere(w) && s.anyRuns(w, ranks) {
+			return refuse(musterv1.Reason_REASON_CONTRADICTS,
+				"host rank 0 of world %s is another one than when its procs were started, so that they would meet elsewhere: restart all ranks", w.rec.World)
+		}
 		for _, rank := range ranks {
 			s.restartRank(w, rank)
 		}

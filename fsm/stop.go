@@ -15,7 +15,7 @@ func (s *State) applyStop(q *musterv1.StopRequest) *musterv1.Outcome {
 	return s.once(q.GetMeta(), q, func() *musterv1.Outcome {
 		timeout := q.GetProcTimeoutNs()
 		if timeout == 0 {
-			timeout = s.core.Settings.GetTimeouts().GetProcTimeoutNs()
+			timeout = s.ownTimeouts()
 		}
 		reason := q.GetReason()
 		if reason == "" {
@@ -26,6 +26,25 @@ func (s *State) applyStop(q *musterv1.StopRequest) *musterv1.Outcome {
 		}
 		return s.stopWorlds(q.GetWorlds(), timeout, reason)
 	})
+}
+
+// ownTimeouts is the proc timeout of a stop that gives none: 0, each world's own. Earlier rules took the setting for all.
+func (s *State) ownTimeouts() int64 {
+	if s.HasBrake() {
+		return 0
+	}
+	return s.core.Settings.GetTimeouts().GetProcTimeoutNs()
+}
+
+// procTimeout is what a stop gives the members of w, which is nil for Detached ones.
+func (s *State) procTimeout(given int64, w *world) int64 {
+	switch {
+	case given != 0:
+		return given
+	case w != nil:
+		return w.rec.Timeouts.GetProcTimeoutNs()
+	}
+	return s.core.Settings.GetTimeouts().GetProcTimeoutNs()
 }
 
 func (s *State) stopped(operation uint64, worlds []*musterv1.WorldStop) *musterv1.Outcome {
@@ -48,7 +67,7 @@ func (s *State) stopWorlds(names []string, timeout int64, reason string) *muster
 			r.Result = musterv1.WorldStop_RESULT_UNKNOWN
 		case w.rec.Stop != 0:
 			r.Result, r.Operation = musterv1.WorldStop_RESULT_STOPPING, w.rec.Stop
-			s.hasten(s.stops[w.rec.Stop], timeout)
+			s.hasten(s.stops[w.rec.Stop], s.procTimeout(timeout, w))
 		default:
 			r.Result = musterv1.WorldStop_RESULT_STOPPING
 			if !slices.Contains(fresh, w) {
@@ -78,14 +97,14 @@ func (s *State) stopEverything(timeout int64, reason string) uint64 {
 	case musterv1.Phase_PHASE_STOPPED:
 		return 0
 	case musterv1.Phase_PHASE_STOPPING:
-		s.hasten(s.stops[s.core.SystemStop], timeout)
+		s.hasten(s.stops[s.core.SystemStop], s.procTimeout(timeout, nil))
 		return s.core.SystemStop
 	}
 	s.setPhase(musterv1.Phase_PHASE_STOPPING, reason)
 	var fresh []*world
 	for _, w := range sorted(s.worlds) {
 		if w.rec.Stop != 0 {
-			s.hasten(s.stops[w.rec.Stop], timeout)
+			s.hasten(s.stops[w.rec.Stop], s.procTimeout(timeout, w))
 		} else {
 			fresh = append(fresh, w)
 		}
@@ -112,9 +131,16 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 		return 1
 	})
 	op := newStop()
+	longest := int64(0)
+	if everything || len(worlds) == 0 {
+		longest = s.procTimeout(timeout, nil)
+	}
+	for _, w := range worlds {
+		longest = max(longest, s.procTimeout(timeout, w))
+	}
 	rec := &musterv1.StopRecord{
 		Operation: s.draw(), Reason: clip(reason), Everything: everything, ProcTimeoutNs: timeout,
-		DeadlineNs: s.core.ClockNs + timeout + s.core.Settings.GetStopMarginNs(),
+		DeadlineNs: s.core.ClockNs + longest + s.core.Settings.GetStopMarginNs(),
 	}
 	for _, w := range worlds {
 		rec.Generations = append(rec.Generations, w.rec.Generation)
@@ -233,7 +259,7 @@ func (s *State) tell(op *stop, i int) {
 	s.pend(stopDue(op.rec.Operation, t))
 }
 
-// hasten shortens a running operation's deadline; it never gets longer.
+// hasten shortens a running operation's deadline; it never gets longer. Who has been told is told again, with the shorter timeout.
 func (s *State) hasten(op *stop, timeout int64) {
 	if op == nil || op.rec.Done {
 		return
@@ -244,8 +270,28 @@ func (s *State) hasten(op *stop, timeout int64) {
 	}
 	rec := proto.CloneOf(op.rec)
 	rec.DeadlineNs = deadline
+	if s.HasBrake() {
+		rec.ProcTimeoutNs = timeout
+	}
 	s.putStop(op, rec)
 	s.timer(Timer{AtNs: deadline, Kind: TimerStop, ID: rec.Operation})
+	if !s.HasBrake() {
+		return
+	}
+	for i, t := range op.targets {
+		if !t.Done && t.Order != 0 {
+			s.tellAgain(op, i)
+		}
+	}
+}
+
+// tellAgain makes another order of one that has been given, in its place.
+func (s *State) tellAgain(op *stop, i int) {
+	s.untell(op.targets[i])
+	t := proto.CloneOf(op.targets[i])
+	t.Accepted = false
+	op.targets[i] = t
+	s.tell(op, i)
 }
 
 // applyStopResult is a proc's answer. Answers of other incarnations or operations change nothing.

@@ -317,16 +317,20 @@ func (s *State) endTrouble(rec *musterv1.WorldRecord, was *musterv1.Condition) {
 	if !s.HasBrake() {
 		return
 	}
-	switch {
-	case cause != nil:
-		cause = proto.CloneOf(cause)
-		if exit := cause.GetExit(); exit != nil {
-			exit.LastLines = clipTo(exit.LastLines, maxEarlierLines)
-		}
-	case was.WasLive:
+	if cause == nil && was.WasLive { // else it had only been starting
 		cause = &musterv1.Cause{Text: was.Reason, AtNs: was.SinceNs, AtUnixMs: was.SinceUnixMs}
-	default:
-		return // it had only been starting
+	}
+	keepCause(rec, cause)
+}
+
+// keepCause adds a cause, if there is one, to the earlier ones of rec.
+func keepCause(rec *musterv1.WorldRecord, cause *musterv1.Cause) {
+	if cause == nil {
+		return
+	}
+	cause = proto.CloneOf(cause)
+	if exit := cause.GetExit(); exit != nil {
+		exit.LastLines = clipTo(exit.LastLines, maxEarlierLines)
 	}
 	kept := rec.EarlierCauses
 	rec.EarlierCauses = append(slices.Clone(kept[max(0, len(kept)-maxEarlierCauses+1):]), cause)

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	at 5s                              what follows is stamped 5 s
 //	join w/0 [key=K nonce=N mode=detached|managing takeover gone=I issued=N address=A]
 //	leave w/0
-//	upsert w shape=2,3|open [lease=5s report=1s start=… eviction=… id=R issued=N replace label=k:v revision=N]
+//	upsert w shape=2,3|open [lease=5s report=1s start=… eviction=… proc=2s id=R issued=N replace label=k:v revision=N]
 //	report w/0 w/1 … [number=N]        packed
 //	fail w/0 actor cause               a report with a failed actor
 //	hello w/0 … [order=N epoch=N]

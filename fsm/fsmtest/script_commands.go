@@ -138,6 +138,7 @@ func (s *script) upsert(name string, o options) *musterv1.UpsertWorldRequest {
 	}
 	t := &musterv1.Timeouts{
 		LeaseNs: o.duration("lease"), ReportIntervalNs: o.duration("report"), StartNs: o.duration("start"), EvictionNs: o.duration("eviction"),
+		ProcTimeoutNs: o.duration("proc"),
 	}
 	if proto.Size(t) > 0 {
 		u.Spec.Timeouts = t

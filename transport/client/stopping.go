@@ -14,8 +14,10 @@ type stopping struct {
 	operations []uint64
 	reason     string
 	outcome    *StopOutcome
-	// limit ends a member without a handler whose answer nobody acknowledges.
+	// limit ends the handler's time, or a member without one whose answer nobody acknowledges. It fires at until, which a later order may
+	// only bring nearer.
 	limit *time.Timer
+	until time.Time
 }
 
 // defaultProcTimeout is what a proc is given by an order that does not say.
@@ -29,15 +31,20 @@ func (m *Member) beginStop(order *musterv1.StopOrder) {
 	if !slices.Contains(m.stop.operations, order.GetOperation()) {
 		m.stop.operations = append(m.stop.operations, order.GetOperation())
 	}
-	if begun {
-		m.poke()
-		return
-	}
-	m.stop.reason = order.GetReason()
 	timeout := time.Duration(order.GetProcTimeoutNs())
 	if timeout <= 0 {
 		timeout = defaultProcTimeout
 	}
+	until := time.Now().Add(timeout)
+	if begun {
+		if m.stop.limit != nil && until.Before(m.stop.until) && m.stop.limit.Stop() {
+			m.stop.until = until
+			m.stop.limit.Reset(timeout)
+		}
+		m.poke()
+		return
+	}
+	m.stop.reason, m.stop.until = order.GetReason(), until
 	if m.cfg.Handler == nil {
 		m.stop.outcome = &StopOutcome{}
 		stopped := &Stopped{Operation: order.GetOperation(), Reason: order.GetReason()}
@@ -45,8 +52,9 @@ func (m *Member) beginStop(order *musterv1.StopOrder) {
 		m.poke()
 		return
 	}
+	ctx, cancel := context.WithTimeout(m.ctx, timeout)
+	m.stop.limit = time.AfterFunc(timeout, cancel)
 	m.handlers.Go(func() {
-		ctx, cancel := context.WithTimeout(m.ctx, timeout)
 		defer cancel()
 		outcome := m.cfg.Handler.Stop(ctx, order)
 		m.mu.Lock()

@@ -156,3 +156,39 @@ func TestMember_Orphans(t *testing.T) {
 		})
 	}
 }
+
+// slow takes all the time that it is given to stop.
+type slow struct{ told chan time.Duration }
+
+func (s slow) Stop(ctx context.Context, order *musterv1.StopOrder) client.StopOutcome {
+	s.told <- time.Duration(order.GetProcTimeoutNs())
+	<-ctx.Done()
+	return client.StopOutcome{}
+}
+
+// TestStop_ShorterIsToldAgain: a stop without a timeout gives procs their world's own; a shorter one that meets it is told to who has been
+// told already, and cuts its time.
+func TestStop_ShorterIsToldAgain(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *Cluster) {
+		cl := c.Client()
+		_, err := cl.Cluster().UpsertWorld(t.Context(), &musterv1.UpsertWorldRequest{Spec: &musterv1.WorldSpec{
+			World: "w", Shape: &musterv1.Shape{Dims: []uint32{1}}, ProcsPerHost: 8, Timeouts: &musterv1.Timeouts{ProcTimeoutNs: int64(5 * time.Minute)},
+		}})
+		require.NoError(t, err)
+		told := make(chan time.Duration, 2)
+		m, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Key: "k", Machine: "m", Handler: slow{told}})
+		require.NoError(t, err)
+		began := time.Now()
+		stop := func(timeout time.Duration) {
+			_, err := cl.Cluster().Stop(t.Context(), &musterv1.StopRequest{Worlds: []string{"w"}, ProcTimeoutNs: int64(timeout)})
+			require.NoError(t, err)
+		}
+		stop(0)
+		require.Equal(t, 5*time.Minute, <-told)
+		time.Sleep(10 * time.Second)
+		stop(2 * time.Second)
+		<-m.Done()
+		require.InDelta(t, 12, time.Since(began).Seconds(), 1)
+		require.Empty(t, told, "the program is asked once")
+	})
+}

@@ -654,6 +654,8 @@ type WorldRecord struct {
 	MasterPort uint32 `protobuf:"varint,16,opt,name=master_port,json=masterPort,proto3" json:"master_port,omitempty"`
 	// The first cause of each earlier spell of trouble, which ended with the world Live again; the latest 16, oldest first.
 	EarlierCauses []*Cause `protobuf:"bytes,17,rep,name=earlier_causes,json=earlierCauses,proto3" json:"earlier_causes,omitempty"`
+	// The incarnation of host rank 0 whose address master_address is; 0 where that is not known.
+	MasterHost    uint64 `protobuf:"varint,18,opt,name=master_host,json=masterHost,proto3" json:"master_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +807,13 @@ func (x *WorldRecord) GetEarlierCauses() []*Cause {
 		return x.EarlierCauses
 	}
 	return nil
+}
+
+func (x *WorldRecord) GetMasterHost() uint64 {
+	if x != nil {
+		return x.MasterHost
+	}
+	return 0
 }
 
 // HostRank is a host rank that was given in a living world.
@@ -1435,7 +1444,7 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x15last_detached_removal\x18\x10 \x01(\x04R\x13lastDetachedRemoval\x12#\n" +
 	"\rrestore_epoch\x18\x11 \x01(\x04R\frestoreEpoch\x12&\n" +
 	"\x05brake\x18\x12 \x01(\v2\x10.muster.v1.BrakeR\x05brake\x12%\n" +
-	"\x0eevents_dropped\x18\x13 \x01(\x04R\reventsDropped\"\x8a\x05\n" +
+	"\x0eevents_dropped\x18\x13 \x01(\x04R\reventsDropped\"\xab\x05\n" +
 	"\vWorldRecord\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x1e\n" +
 	"\n" +
@@ -1458,7 +1467,9 @@ const file_muster_v1_snapshot_proto_rawDesc = "" +
 	"\x0emaster_address\x18\x0f \x01(\tR\rmasterAddress\x12\x1f\n" +
 	"\vmaster_port\x18\x10 \x01(\rR\n" +
 	"masterPort\x127\n" +
-	"\x0eearlier_causes\x18\x11 \x03(\v2\x10.muster.v1.CauseR\rearlierCauses\"Z\n" +
+	"\x0eearlier_causes\x18\x11 \x03(\v2\x10.muster.v1.CauseR\rearlierCauses\x12\x1f\n" +
+	"\vmaster_host\x18\x12 \x01(\x04R\n" +
+	"masterHost\"Z\n" +
 	"\bHostRank\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x10\n" +
