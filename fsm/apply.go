@@ -30,6 +30,8 @@ type Effects struct {
 	Orders []*musterv1.ProcRef
 	// What members would learn from their next report, to tell them sooner.
 	Verdicts []*musterv1.Verdict
+	// How many members expired.
+	Expired int
 	// A restore took effect: everything may be different.
 	Restored bool
 }

@@ -54,13 +54,18 @@ func (s *State) checkPending() error {
 	if len(derived) != len(s.pending) {
 		return fmt.Errorf("%d members have due orders, %d should", len(s.pending), len(derived))
 	}
+	orders := 0
 	for m, waiting := range sortedMembers(s.pending) {
+		orders += len(waiting)
 		if !slices.Equal(waiting, derived[m]) {
 			return fmt.Errorf("%s has due orders %v, should have %v", printMember(m), waiting, derived[m])
 		}
 		if _, rec := s.lookup(m); rec == nil && s.detached[m] == nil {
 			return fmt.Errorf("%s has due orders and is not there", printMember(m))
 		}
+	}
+	if orders != s.dueOrders {
+		return fmt.Errorf("%d due orders are counted, there are %d", s.dueOrders, orders)
 	}
 	return nil
 }

@@ -204,7 +204,7 @@ func (s *State) putDetached(rec *musterv1.ProcRecord) {
 func (s *State) dropDetached(m member) {
 	rec := s.detached[m]
 	delete(s.detached, m)
-	delete(s.pending, m)
+	s.setPending(m, nil)
 	s.core.LastDetachedRemoval = s.core.Number
 	s.entry.digest.dropped("detached", rec.Proc)
 }

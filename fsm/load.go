@@ -230,7 +230,7 @@ func (l *loader) finish() (*State, error) {
 			op.wait(w, memberOf(t.Proc), +1)
 		}
 	}
-	s.pending = s.derivePending()
+	s.resetPending()
 	s.entry.effects = Effects{}
 	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStateFile, err)

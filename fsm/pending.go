@@ -84,17 +84,29 @@ func (s *State) spawnOrder(m member) *musterv1.SpawnOrder {
 }
 
 // PendingOrders is how many orders have not been confirmed.
-func (s *State) PendingOrders() int {
-	n := 0
-	for _, waiting := range sortedMembers(s.pending) {
-		n += len(waiting)
+func (s *State) PendingOrders() int { return s.dueOrders }
+
+// setPending stores what an addressee has to be told.
+func (s *State) setPending(addressee member, waiting []due) {
+	s.dueOrders += len(waiting) - len(s.pending[addressee])
+	if len(waiting) == 0 {
+		delete(s.pending, addressee)
+		return
 	}
-	return n
+	s.pending[addressee] = waiting
+}
+
+// resetPending makes the index anew.
+func (s *State) resetPending() {
+	s.pending, s.dueOrders = s.derivePending(), 0
+	for _, waiting := range sortedMembers(s.pending) {
+		s.dueOrders += len(waiting)
+	}
 }
 
 // pend makes an order due. Its number was just drawn, so it is the greatest.
 func (s *State) pend(addressee member, d due) {
-	s.pending[addressee] = append(s.pending[addressee], d)
+	s.setPending(addressee, append(s.pending[addressee], d))
 	slot, rec := s.lookup(addressee)
 	if rec == nil {
 		if rec = s.detached[addressee]; rec == nil {
@@ -124,11 +136,7 @@ func (s *State) unpend(addressee member, id uint64) {
 	if !found {
 		return
 	}
-	if len(waiting) == 1 {
-		delete(s.pending, addressee)
-		return
-	}
-	s.pending[addressee] = slices.Delete(waiting, i, i+1)
+	s.setPending(addressee, slices.Delete(waiting, i, i+1))
 }
 
 // confirm notes that p has accepted its orders up to highest, and the port that rank 0's host has chosen.
@@ -164,11 +172,7 @@ func (s *State) accepted(addressee member, highest uint64) {
 	if n == 0 {
 		return
 	}
-	if rest := waiting[n:]; len(rest) > 0 {
-		s.pending[addressee] = slices.Clone(rest)
-	} else {
-		delete(s.pending, addressee)
-	}
+	s.setPending(addressee, slices.Clone(waiting[n:]))
 	for _, d := range waiting[:n] {
 		if d.kind == dueSpawn {
 			slot, rec := s.lookup(d.subject)

@@ -241,6 +241,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		rec.Cause = fmt.Sprintf("silent for longer than its lease of %v", nanoseconds(rec.Timeouts.GetLeaseNs()))
 		s.replaceMember(w, slot, rec)
 		s.verdict(rec.Proc, musterv1.Verdict_KIND_EXPIRED, 0)
+		s.entry.effects.Expired++
 		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && managing == nil {
 			managing = rec.Proc
 		}

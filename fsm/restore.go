@@ -215,7 +215,7 @@ func (s *State) shiftTimes(ns int64) {
 			s.recs[slot].Assignment.DueNs += ns
 		}
 	}
-	s.pending = s.derivePending()
+	s.resetPending()
 	shifted := map[*musterv1.Event]*musterv1.Event{}
 	shiftRing := func(ring []*musterv1.Event) {
 		for i, e := range ring {

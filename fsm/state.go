@@ -131,7 +131,8 @@ type State struct {
 	free       []Slot
 	unhealthy  uint32 // supervised members that are not healthy
 
-	pending map[member][]due // derived: due orders by addressee, ascending, see pending.go
+	pending   map[member][]due // derived: due orders by addressee, ascending, see pending.go
+	dueOrders int              // how many those are
 
 	entry entryContext
 }
@@ -215,7 +216,7 @@ func (s *State) dropMember(w *world, slot Slot) {
 	delete(w.members(m.role), m.rank)
 	s.recs[slot], s.lastReport[slot] = nil, 0
 	s.free = append(s.free, slot)
-	delete(s.pending, m)
+	s.setPending(m, nil)
 	s.cancelSpawn(w, rec)
 	s.entry.digest.dropped("proc", rec.Proc)
 }
