@@ -39,7 +39,8 @@ type applier struct {
 	mu      sync.RWMutex // write: Apply, swap; read: Read, Freeze
 	index   watermark
 	digests digestRing
-	bytes   atomic.Int64 // log applied since the last snapshot
+	bytes   atomic.Int64  // log applied since the last snapshot
+	entries atomic.Uint64 // applied, ever
 	parked  atomic.Pointer[string]
 	// configIndex is the last configuration entry applied; 0 if a snapshot hides it.
 	configIndex atomic.Uint64
@@ -73,6 +74,7 @@ func (a *applier) apply(l *raft.Log) *applied {
 		a.park(l.Index, err)
 		return &applied{term: l.Term, err: ErrNotServing}
 	}
+	a.entries.Add(1)
 	if a.bytes.Add(int64(len(l.Data))) >= a.limit {
 		select {
 		case a.full <- struct{}{}:

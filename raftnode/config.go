@@ -55,6 +55,9 @@ type Config struct {
 	// no snapshot.
 	TrailingLogs uint64
 
+	// Observer is told what is measured where it happens. nil: nobody is.
+	Observer Observer
+
 	// Logger for the node and, named "raft", for Raft. nil: silent.
 	Logger hclog.Logger
 
@@ -89,6 +92,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
+	}
+	if c.Observer == nil {
+		c.Observer = unobserved{}
 	}
 	if len(c.Peers) == 0 {
 		c.Peers = []Peer{{Name: c.Name, Address: c.Advertise}}

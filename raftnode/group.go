@@ -71,6 +71,7 @@ func (t *Term) sealOne(s Sealer) bool {
 	}
 	f.since = time.Now()
 	t.built(f)
+	t.node.cfg.Observer.Sealed(len(e.Commands), len(data))
 	t.node.fly(f, data)
 	return true
 }
@@ -150,6 +151,9 @@ func (n *Node) fly(f *flight, data []byte) {
 	future := n.raft.Load().Apply(data, enqueueTimeout)
 	n.spawn(func() {
 		outcomes, err := outcomesOf(future)
+		if err == nil {
+			n.cfg.Observer.Committed(time.Since(f.since))
+		}
 		n.flightsMu.Lock()
 		delete(n.flights, f)
 		n.flightsMu.Unlock()

@@ -49,6 +49,7 @@ func (n *Node) lead() {
 			l.withdraw(ErrNotLeader)
 			l.attempt, l.retry, l.leaving = nil, nil, ""
 			if leads {
+				n.elections.Add(1)
 				l.propose()
 			}
 		case res := <-l.attempt:

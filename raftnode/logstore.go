@@ -1,16 +1,35 @@
 package raftnode
 
-import "github.com/hashicorp/raft"
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
 
 // deleteChunk is how many entries one transaction deletes. One delete of 90,000 entries would keep appends waiting for a tenth
 // of a second.
 const deleteChunk = 2048
 
-// logStore mends two habits of the stores beneath it.
+// logStore mends two habits of the stores beneath it, and tells how long their writes take.
 type logStore struct {
 	raft.LogStore
 	// emptied is called on Raft's goroutine when the whole log was deleted, with the last index that it had. It may be nil.
 	emptied func(last uint64)
+	// stored is called on Raft's goroutine with the time that a write took. It may be nil.
+	stored func(time.Duration)
+}
+
+// StoreLog stores one entry.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs stores entries in one transaction.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	begin := time.Now()
+	err := s.LogStore.StoreLogs(logs)
+	if err == nil && s.stored != nil {
+		s.stored(time.Since(begin))
+	}
+	return err
 }
 
 // IsMonotonic tells Raft to empty the log after a snapshot was installed. Without it a follower whose log differs from the

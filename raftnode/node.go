@@ -42,6 +42,7 @@ type Node struct {
 	raft       atomic.Pointer[engine] // nil until the node has a cluster
 	difference atomic.Pointer[string] // of another node's state from this one's
 	current    atomic.Pointer[Term]
+	elections  atomic.Uint64
 	terms      chan *Term    // capacity one
 	renewals   chan *Term    // capacity one
 	parked     chan struct{} // capacity one
@@ -80,7 +81,7 @@ func Start(cfg Config) (*Node, error) {
 	n.layer = newPeerLayer(cfg, n.processID, n.logger.Named("peers"))
 	n.layer.indexes, n.layer.digests = n.indexes, n.applier.digests.tell
 	n.layer.adopted = func() { signal(n.adopted) }
-	n.storage.log.emptied = n.logEmptied
+	n.storage.log.emptied, n.storage.log.stored = n.logEmptied, cfg.Observer.Stored
 	n.layer.start()
 	n.closing = onceWith(n.close)
 	go n.run()

@@ -69,15 +69,29 @@ type contacts struct {
 	clock atomic.Uint64
 	mu    sync.Mutex
 	asked map[raft.ServerID]uint64
+	last  map[raft.ServerID]time.Time
 }
 
 func (c *contacts) agreed(id raft.ServerID, asked uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asked == nil {
-		c.asked = map[raft.ServerID]uint64{}
+		c.asked, c.last = map[raft.ServerID]uint64{}, map[raft.ServerID]time.Time{}
 	}
-	c.asked[id] = max(c.asked[id], asked)
+	c.asked[id], c.last[id] = max(c.asked[id], asked), time.Now()
+}
+
+// lastAgreed is when those of some servers that ever agreed did so last, by server id.
+func (c *contacts) lastAgreed(servers []Server) map[string]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]time.Time{}
+	for _, s := range servers {
+		if at, ok := c.last[raft.ServerID(s.ID)]; ok {
+			out[s.ID] = at
+		}
+	}
+	return out
 }
 
 // majority says whether most voters, self among them, agreed to something that was asked since a round began.

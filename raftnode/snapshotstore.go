@@ -12,10 +12,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshotStore tells who opens a snapshot which one it is, and remembers how far the newest reaches.
+// snapshotStore tells who opens a snapshot which one it is, and remembers how far the newest reaches and how large it is.
 type snapshotStore struct {
 	raft.SnapshotStore
 	newest atomic.Uint64 // index
+	bytes  atomic.Int64
 }
 
 // openSnapshotFiles keeps snapshots under dir, two of them.
@@ -52,7 +53,7 @@ func removeLeftovers(dir string) error {
 func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	metas, err := s.SnapshotStore.List()
 	for _, m := range metas {
-		s.reached(m.Index)
+		s.reached(m.Index, m.Size)
 	}
 	return metas, err
 }
@@ -62,7 +63,7 @@ func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raf
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotSink{sink, s, index}, nil
+	return &snapshotSink{SnapshotSink: sink, store: s, index: index}, nil
 }
 
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
@@ -73,8 +74,11 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	return meta, &openSnapshot{r, meta.Index}, nil
 }
 
-func (s *snapshotStore) reached(index uint64) {
-	for old := s.newest.Load(); old < index && !s.newest.CompareAndSwap(old, index); old = s.newest.Load() {
+func (s *snapshotStore) reached(index uint64, bytes int64) {
+	for old := s.newest.Load(); old < index; old = s.newest.Load() {
+		if s.newest.CompareAndSwap(old, index) {
+			s.bytes.Store(bytes)
+		}
 	}
 }
 
@@ -82,12 +86,19 @@ type snapshotSink struct {
 	raft.SnapshotSink
 	store *snapshotStore
 	index uint64
+	bytes int64
+}
+
+func (s *snapshotSink) Write(p []byte) (int, error) {
+	n, err := s.SnapshotSink.Write(p)
+	s.bytes += int64(n)
+	return n, err
 }
 
 func (s *snapshotSink) Close() error {
 	err := s.SnapshotSink.Close()
 	if err == nil {
-		s.store.reached(s.index)
+		s.store.reached(s.index, s.bytes)
 	}
 	return err
 }
