@@ -1,6 +1,7 @@
 package system
 
 import (
+	"slices"
 	"time"
 
 	"muster/fsm"
@@ -22,6 +23,7 @@ type brakeWatch struct {
 	massive, quiet  bool
 	proposed        time.Time
 	proposedToState musterv1.Brake_State
+	held            map[silence]struct{} // counted already
 }
 
 // hold tells whether expiries are to be held back that would be observed now, and proposes the brake where they are too many at once.
@@ -32,14 +34,33 @@ func (b *brakeWatch) hold(l *leadership, nowNs int64) bool {
 	switch {
 	case !has:
 		return false
-	case brake.GetState() != musterv1.Brake_STATE_UNSPECIFIED:
-		return brake.GetState() == musterv1.Brake_STATE_ON
+	case brake.GetState() == musterv1.Brake_STATE_ON:
+		return true
+	case brake.GetState() == musterv1.Brake_STATE_UNSPECIFIED:
+		if b.count(l, nowNs); b.massive {
+			b.propose(l, musterv1.Brake_STATE_ON)
+			return true
+		}
 	}
-	b.count(l, nowNs)
-	if b.massive {
-		b.propose(l, musterv1.Brake_STATE_ON)
+	b.held = nil
+	return false
+}
+
+// holdBack takes out what is held back, and counts the silences among it that it has not held back before.
+func (b *brakeWatch) holdBack(l *leadership, s *fsm.State, passed []fsm.Timer) []fsm.Timer {
+	if b.held == nil {
+		b.held = map[silence]struct{}{}
 	}
-	return b.massive
+	before := len(b.held)
+	rest := slices.DeleteFunc(passed, func(t fsm.Timer) bool {
+		if t.Kind == fsm.TimerMember {
+			at, _ := s.Deadline(t)
+			b.held[silence{t.Slot, t.ID, at}] = struct{}{}
+		}
+		return heldByBrake(t)
+	})
+	l.counts.held.Add(uint64(len(b.held) - before))
+	return rest
 }
 
 // look lets a brake go whose time is over, and arms one again.

@@ -66,6 +66,12 @@ func (b *braked) requireBrake(want musterv1.Brake_State, unhealthy int) {
 	require.EqualValues(b.t, unhealthy, s.GetUnhealthy())
 }
 
+// requireHeld: so many expiries were held back, each silence once.
+func (b *braked) requireHeld(n int) {
+	b.t.Helper()
+	require.EqualValues(b.t, n, b.f.sys.Stats().Held)
+}
+
 const (
 	armed    = musterv1.Brake_STATE_UNSPECIFIED
 	on       = musterv1.Brake_STATE_ON
@@ -78,6 +84,7 @@ func TestBrake(t *testing.T) {
 		"few are silent: they expire": func(b *braked, all []*musterv1.ProcRef) {
 			b.pass(lease+time.Second, all[5:])
 			b.requireBrake(armed, 5)
+			b.requireHeld(0)
 		},
 		"most are silent: held for one lease": func(b *braked, all []*musterv1.ProcRef) {
 			b.pass(lease+time.Second, all[6:])
@@ -88,12 +95,16 @@ func TestBrake(t *testing.T) {
 			b.requireBrake(on, 0)
 			b.pass(3*time.Second, all[6:])
 			b.requireBrake(armed, 6) // released, and armed again, as those that expired count no more
+			b.requireHeld(6)
 		},
 		"those who are heard again do not expire": func(b *braked, all []*musterv1.ProcRef) {
 			b.pass(lease+time.Second, nil)
 			b.requireBrake(on, 0)
 			b.pass(2*lease, all)
 			b.requireBrake(armed, 0)
+			b.pass(lease+time.Second, nil)
+			b.requireBrake(on, 0)
+			b.requireHeld(20) // another silence of each
 		},
 		"it holds once until most are heard": func(b *braked, all []*musterv1.ProcRef) {
 			b.pass(lease+time.Second, all[6:])
@@ -102,6 +113,7 @@ func TestBrake(t *testing.T) {
 			// Three are silent and expire behind it; three were heard, and fall silent again while too few are heard to arm it.
 			b.pass(2*time.Second, all[3:])
 			b.requireBrake(armed, 3)
+			b.requireHeld(6)
 		},
 		"an operator lets it go": func(b *braked, all []*musterv1.ProcRef) {
 			b.pass(lease+time.Second, nil)

@@ -28,6 +28,7 @@ type leadership struct {
 	term     Term
 	state    State
 	sessions Sessions
+	counts   *counts
 	epoch    uint64
 	number   uint64 // the state's when the term began
 	graceNs  int64  // cluster clock at which the term's grace ends
@@ -47,9 +48,9 @@ type leadership struct {
 
 // newLeadership reads what a term needs from the state. Effects of entries that are applied meanwhile go to it already: looking
 // twice at the same deadline does no harm, missing one would.
-func newLeadership(t Term, s State, sessions Sessions) *leadership {
+func newLeadership(t Term, s State, sessions Sessions, c *counts) *leadership {
 	l := &leadership{
-		term: t, state: s, sessions: sessions, timers: health.NewIndex(), orders: deliver.NewQueue(), gone: newGoneHolders(),
+		term: t, state: s, sessions: sessions, counts: c, timers: health.NewIndex(), orders: deliver.NewQueue(), gone: newGoneHolders(),
 		lastSeal: time.Now(),
 	}
 	l.collector = newCollector(s, t.Poke)
@@ -137,13 +138,14 @@ func (l *leadership) observe() int {
 	if restoring {
 		return len(due)
 	}
-	if slices.ContainsFunc(passed, heldByBrake) && l.brake.hold(l, now) {
-		passed = slices.DeleteFunc(passed, heldByBrake)
-	}
+	hold := slices.ContainsFunc(passed, heldByBrake) && l.brake.hold(l, now)
 	var seen []*musterv1.Command
 	l.state.Read(func(s *fsm.State) {
 		// Between the two reads the state may have gone on.
 		passed = slices.DeleteFunc(passed, func(t fsm.Timer) bool { at, ok := s.Deadline(t); return !ok || at >= now })
+		if hold {
+			passed = l.brake.holdBack(l, s, passed)
+		}
 		for some := range slices.Chunk(passed, maxJudged) {
 			seen = append(seen, judgement(s.Observe(some))...)
 		}
@@ -220,6 +222,7 @@ func (l *leadership) deliver(p *musterv1.ProcRef) {
 func (l *leadership) applied(e fsm.Effects) {
 	l.timers.Add(e.Timers...)
 	l.orders.Add(e.Orders...)
+	l.counts.expired.Add(uint64(e.Expired))
 	for _, v := range e.Verdicts {
 		l.sessions.Tell(v)
 	}

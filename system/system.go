@@ -22,6 +22,7 @@ type System struct {
 	onLeading func(bool)
 
 	changes changes
+	counts  counts
 }
 
 // New returns a System that leads nothing yet.
@@ -36,9 +37,11 @@ func (s *System) OnLeading(f func(leading bool)) { s.onLeading = f }
 // Lead does what a leader does for as long as the term lasts: it builds what the term needs from the state, publishes it, and on
 // the term's end takes it back and waits for everything that ran for it. One call at a time.
 func (s *System) Lead(t Term) {
-	l := newLeadership(t, s.state, s.sessions)
+	l := newLeadership(t, s.state, s.sessions, &s.counts)
 	s.building.Store(l)
 	l.build()
+	s.counts.begin(l.clock)
+	defer s.counts.end()
 	t.Begin(l)
 	if t.Context().Err() == nil {
 		s.published.Store(l)
