@@ -16,6 +16,7 @@ const (
 
 	grpcByte = 'P'
 	peerByte = 'M'
+	httpByte = 'G'
 )
 
 // Mux sorts the connections of one listener. Its listeners may be used and closed concurrently.
@@ -23,6 +24,7 @@ type Mux struct {
 	inner  net.Listener
 	grpc   *branch
 	peers  *branch
+	http   *branch
 	silent chan struct{} // one element per connection that is not sorted yet
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -33,7 +35,7 @@ type Mux struct {
 func New(inner net.Listener) *Mux {
 	m := &Mux{inner: inner, silent: make(chan struct{}, maxSilent)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.grpc, m.peers = newBranch(m), newBranch(m)
+	m.grpc, m.peers, m.http = newBranch(m), newBranch(m), newBranch(m)
 	m.tasks.Go(m.accept)
 	return m
 }
@@ -44,7 +46,10 @@ func (m *Mux) GRPC() net.Listener { return m.grpc }
 // Peers yields the connections that begin with 'M'. Closing it closes such connections from then on, and nothing else.
 func (m *Mux) Peers() net.Listener { return m.peers }
 
-// Close closes the port and both listeners, drops what was not accepted yet, and waits for its goroutines. Accepted connections
+// HTTP yields the connections that begin with 'G'. Closing it closes such connections from then on, and nothing else.
+func (m *Mux) HTTP() net.Listener { return m.http }
+
+// Close closes the port and all listeners, drops what was not accepted yet, and waits for its goroutines. Accepted connections
 // stay open.
 func (m *Mux) Close() error {
 	m.cancel()
@@ -109,6 +114,8 @@ func (m *Mux) branch(first byte) *branch {
 		return m.grpc
 	case peerByte:
 		return m.peers
+	case httpByte:
+		return m.http
 	}
 	return nil
 }

@@ -48,11 +48,14 @@ func accepted(t *testing.T, l net.Listener, n int) string {
 
 func TestMux_SortsByFirstByteAndReplaysIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
-		peer, grpc := dial(), dial()
+		peer, grpc, http := dial(), dial(), dial()
 		_, err := peer.Write([]byte("MUSTERP1"))
 		require.NoError(t, err)
 		_, err = grpc.Write([]byte("PRI * HTTP/2.0"))
 		require.NoError(t, err)
+		_, err = http.Write([]byte("GET /metrics HTTP/1.1"))
+		require.NoError(t, err)
+		require.Equal(t, "GET /metrics HTTP/1.1", accepted(t, m.HTTP(), 21))
 		require.Equal(t, "PRI * HTTP/2.0", accepted(t, m.GRPC(), 14))
 		require.Equal(t, "MUSTERP1", accepted(t, m.Peers(), 8))
 	})
@@ -61,7 +64,7 @@ func TestMux_SortsByFirstByteAndReplaysIt(t *testing.T) {
 func TestMux_WrongByteIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
 		c := dial()
-		_, err := c.Write([]byte("GET / HTTP/1.1"))
+		_, err := c.Write([]byte("HEAD / HTTP/1.1"))
 		require.NoError(t, err)
 		_, err = c.Read(make([]byte, 1))
 		require.ErrorIs(t, err, io.EOF)

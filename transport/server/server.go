@@ -12,6 +12,7 @@ import (
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
@@ -62,6 +63,8 @@ type Config struct {
 	Node     Node
 	Dial     func(ctx context.Context, address string) (net.Conn, error) // to another node's one port
 	Logger   hclog.Logger
+	// Handled is told of every call that has ended, with its full method name and its gRPC code. It must not block.
+	Handled func(method, code string)
 }
 
 // Server is gRPC on one node. Safe for concurrent use.
@@ -80,8 +83,8 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, health: health.NewServer(), peers: newPeers(cfg.Dial)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(s.recoverUnary, s.forward),
-		grpc.ChainStreamInterceptor(s.recoverStream),
+		grpc.ChainUnaryInterceptor(s.countUnary, s.recoverUnary, s.forward),
+		grpc.ChainStreamInterceptor(s.countStream, s.recoverStream),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
@@ -133,6 +136,27 @@ func (s *Server) untilStopped(ctx context.Context) (context.Context, context.Can
 		release()
 		cancel()
 	}
+}
+
+func (s *Server) countUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	resp, err := handle(ctx, req)
+	s.cfg.Handled(info.FullMethod, code(err))
+	return resp, err
+}
+
+func (s *Server) countStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	err := handle(srv, stream)
+	s.cfg.Handled(info.FullMethod, code(err))
+	return err
+}
+
+// code is the one that gRPC sends for a handler's error.
+func code(err error) string {
+	st, ok := status.FromError(err)
+	if !ok {
+		st = status.FromContextError(err)
+	}
+	return st.Code().String()
 }
 
 // recoverUnary keeps a handler's panic from ending the node.
