@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			free := process.FreeAddresses(env.T().(testing.TB), 3)
 			for name, value := range map[string]string{
-				"MUSTER_SERVERS": servers, "OWN": free[0], "OTHER": free[1], "THIRD": free[2],
+				"MUSTER_SERVERS": servers, "DEV": strings.Split(servers, ",")[0], "OWN": free[0], "OTHER": free[1], "THIRD": free[2],
 				"RUNES63": strings.Repeat("é", 63), "RUNES64": strings.Repeat("é", 64),
 				"VALUE4000": strings.Repeat("v", 4000), "VALUE4096": strings.Repeat("v", 4096),
 				"GORACE": "atexit_sleep_ms=0", // with the race detector each run of the program would last a second longer
@@ -51,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(env.WorkDir, "labels65"), []byte(labelFlags(65)), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "eventually": eventually, "number": number, "alter": alter, "truncate": truncate,
+			"exits": exits, "eventually": eventually, "number": number, "alter": alter, "truncate": truncate, "fetch": fetch,
 		},
 	})
 }
@@ -177,6 +179,18 @@ func number(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("status shows no number and worlds")
 	}
 	fmt.Fprintln(ts.Stdout(), strings.Join(lines, "\n"))
+}
+
+// fetch prints what an address answers over plain HTTP: fetch URL.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fetch URL")
+	}
+	response, err := (&http.Client{Timeout: scriptPatience}).Get(args[0])
+	ts.Check(err)
+	defer response.Body.Close()
+	_, err = io.Copy(ts.Stdout(), response.Body)
+	ts.Check(err)
 }
 
 // alter changes one byte of a file: alter FILE OFFSET, negative from its end.

@@ -42,6 +42,8 @@ func newServer(*cli) *cobra.Command {
 Give --node and the same --peers to all three nodes: the first start with empty data directories forms the cluster. Without
 any flags a cluster of one node runs, for trying things out. Ctrl-C and SIGTERM hand leadership over and end in order.
 
+Metrics for Prometheus are on the same port: http://127.0.0.1:7380/metrics.
+
 The flags on timeouts are what a new cluster starts with; later the state has them, and a node whose flags differ says so.`,
 		Example: `  muster server
   muster server --node n1 --peers n1=127.0.0.1:7380,n2=127.0.0.1:7381,n3=127.0.0.1:7382 --data-dir /var/lib/muster`,

@@ -19,6 +19,7 @@ type machine struct {
 	applied  func(fsm.Effects)
 	restored func()
 	log      hclog.Logger
+	broke    func(rules int)
 }
 
 func (m *machine) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outcome, bool, error) {
@@ -29,6 +30,7 @@ func (m *machine) Apply(index, term uint64, e *musterv1.Entry) ([]*musterv1.Outc
 	for _, what := range a.Broken {
 		m.log.Error("a rule broke; please report it", "what", what, "index", index)
 	}
+	m.broke(len(a.Broken))
 	m.applied(a.Effects)
 	if a.Effects.Restored {
 		m.restored()
@@ -62,13 +64,33 @@ func (r reader) Read(f func(*fsm.State)) {
 }
 
 // term is a raftnode.Term with the errors that system tells apart.
-type term struct{ *raftnode.Term }
+type term struct {
+	*raftnode.Term
+	refused func(musterv1.Reason)
+}
 
 func (t term) Begin(s system.Sealer) { t.Term.Begin(s) }
 
 func (t term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
 	out, err := t.Term.Propose(ctx, c)
-	return out, mapError(err)
+	err = mapError(err)
+	if reason := refusal(out, err); reason != musterv1.Reason_REASON_UNSPECIFIED {
+		t.refused(reason)
+	}
+	return out, err
+}
+
+// refusal is why a proposal had no effect, or may have had none.
+func refusal(out *musterv1.Outcome, err error) musterv1.Reason {
+	switch {
+	case err == nil:
+		return out.GetRefusal().GetReason()
+	case errors.Is(err, system.ErrFull):
+		return musterv1.Reason_REASON_FULL
+	case errors.Is(err, system.ErrOutcomeUnknown):
+		return musterv1.Reason_REASON_OUTCOME_UNKNOWN
+	}
+	return musterv1.Reason_REASON_DROPPED
 }
 
 func (t term) ReadBarrier(ctx context.Context) error { return mapError(t.Term.ReadBarrier(ctx)) }

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"muster/cmd/muster/node/metrics"
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 	"muster/raftnode"
@@ -57,6 +60,9 @@ type Node struct {
 	hub     *session.Hub
 	server  *server.Server
 	mux     *mux.Mux
+	metrics *metrics.Metrics
+	web     *http.Server
+	ready   atomic.Bool // it takes part in its cluster, and knows who leads
 
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -77,18 +83,25 @@ func Start(cfg Config) (*Node, error) {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger}
+	n.metrics = metrics.New(cfg.Version, n.sample)
+	n.web = n.newWeb()
 	n.hub = session.NewHub(cfg.Name, n.Leader, cfg.Logger.Named("session"))
 	n.system = system.New(reader{n}, n.hub, cfg.Logger.Named("system"))
 	n.hub.Bind(n.system)
-	n.machine = &machine{state: fsm.New(), applied: n.system.Applied, restored: n.restored, log: cfg.Logger.Named("state")}
+	n.machine = &machine{
+		state: fsm.New(), applied: n.system.Applied, restored: n.restored, broke: n.metrics.Broke, log: cfg.Logger.Named("state"),
+	}
 	n.mux = mux.New(cfg.Listener)
-	n.server = server.New(server.Config{System: n.system, Sessions: n.hub, Node: n, Dial: cfg.Dial, Logger: cfg.Logger.Named("server")})
+	n.server = server.New(server.Config{
+		System: n.system, Sessions: n.hub, Node: n, Dial: cfg.Dial, Logger: cfg.Logger.Named("server"), Handled: n.metrics.Handled,
+	})
 	n.system.OnLeading(n.server.SetLeading)
 	var err error
 	n.raft, err = raftnode.Start(raftnode.Config{
 		Name: cfg.Name, Advertise: cfg.Advertise, Peers: cfg.Peers, Storage: cfg.Storage, Listener: n.mux.Peers(), Dial: cfg.Dial,
 		Machine: n.machine, TermStart: n.termStart, Logger: cfg.Logger,
 		HeartbeatTimeout: cfg.Timeout, ElectionTimeout: cfg.Timeout, LeaderLeaseTimeout: cfg.Timeout, SnapshotBytes: cfg.SnapshotBytes,
+		Observer: n.metrics,
 	})
 	if err != nil {
 		_ = n.mux.Close()
@@ -103,6 +116,7 @@ func Start(cfg Config) (*Node, error) {
 			n.log.Error("the API has stopped", "error", err)
 		}
 	})
+	n.wait.Go(func() { _ = n.web.Serve(n.mux.HTTP()) }) // until stopWeb, or the port's end
 	return n, nil
 }
 
@@ -126,7 +140,7 @@ func (n *Node) lead(ctx context.Context) {
 			n.mu.Lock()
 			n.leading = t
 			n.mu.Unlock()
-			n.system.Lead(term{t})
+			n.system.Lead(term{t, n.metrics.Refused})
 		}
 	}
 }
@@ -150,7 +164,7 @@ const (
 // Close hands leadership over and ends the node in order: first whoever would notice, then what they depend on. It returns when
 // everything has ended, or with ctx.
 func (n *Node) Close(ctx context.Context) error {
-	n.server.SetReady(false)
+	n.setReady(false)
 	if _, _, leads := n.system.Leading(); leads && len(n.cfg.Peers) > 1 {
 		transfer, cancel := context.WithTimeout(ctx, transferTimeout)
 		if err := n.raft.TransferLeadership(transfer); err != nil {
@@ -161,6 +175,7 @@ func (n *Node) Close(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(ctx, drainTimeout)
 	n.hub.Close(drain)
 	n.server.Stop(drain)
+	n.stopWeb(drain)
 	cancel()
 	err := n.raft.Close(ctx)
 	n.cancel()
@@ -171,6 +186,7 @@ func (n *Node) Close(ctx context.Context) error {
 // Kill ends the node as a crash would, for tests: nothing is handed over, nobody is told.
 func (n *Node) Kill(ctx context.Context) error {
 	n.cancel()
+	_ = n.web.Close()
 	_ = n.mux.Close()
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()

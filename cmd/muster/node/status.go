@@ -192,7 +192,7 @@ func (n *Node) watch(ctx context.Context) {
 		hint := n.Leader()
 		if now := r.Serving && hint != nil; now != ready {
 			ready = now
-			n.server.SetReady(ready)
+			n.setReady(ready)
 		}
 		if !registered && ready && r.ServerID != "" {
 			if err := n.register(ctx, hint, r.ServerID); err != nil {
@@ -202,6 +202,12 @@ func (n *Node) watch(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// setReady shows readiness to those who ask over gRPC or HTTP.
+func (n *Node) setReady(yes bool) {
+	n.ready.Store(yes)
+	n.server.SetReady(yes)
 }
 
 // register tells the leader what this node is.
