@@ -30,7 +30,7 @@ type Stats struct {
 	Elections uint64
 	// Entries is how many log entries were applied here, those read again at the start among them.
 	Entries uint64
-	// Parked: an entry could not be applied here, and nothing behind it is.
+	// Parked: nothing is applied here any more; Status.Problem says why.
 	Parked bool
 	// Waiting is how many commands wait to be put into an entry; 0 where no term is published.
 	Waiting int

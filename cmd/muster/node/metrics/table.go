@@ -30,7 +30,7 @@ var ofNode = []metric{
 	{"muster_node_leading", gauge, nil,
 		"1 while the node leads and takes requests.", truth(func(s *Sample) bool { return s.Node.GetTermPublished() })},
 	{"muster_node_parked", gauge, nil,
-		"1 when the node has met an entry that it cannot apply, and applies nothing more.", truth(func(s *Sample) bool { return s.Log.Parked })},
+		"1 when the node applies nothing more; muster status tells why.", truth(func(s *Sample) bool { return s.Log.Parked })},
 	{"muster_node_alarms", gauge, nil,
 		"Alarms that muster status shows of this node.", value(func(s *Sample) int { return s.Alarms })},
 	{"muster_sessions", gauge, nil,
