@@ -98,7 +98,7 @@ func exampleStatus() *musterv1.StatusResponse {
 			{Name: "n3", Address: "127.0.0.1:7383", LastContactMs: -1, Problem: "cannot be asked: connection refused"},
 		},
 		State: &musterv1.StateStatus{
-			ExecutionId: "e1", Phase: musterv1.Phase_PHASE_RUNNING, Epoch: 100, Number: 200, ClockNs: 5e9, Worlds: 2, Procs: 4, Unhealthy: 2, EndedWorlds: 1, Restoring: true,
+			ExecutionId: "e1", Phase: musterv1.Phase_PHASE_RUNNING, Epoch: 100, Number: 200, ClockNs: 5e9, Worlds: 2, Procs: 4, Unhealthy: 2, EndedWorlds: 1, Restoring: true, MachineVersion: 3,
 		},
 		Alarms: []string{"node n3 cannot be reached", "a restore is staged: nothing expires until it ends"},
 	}
