@@ -3,7 +3,9 @@ package fsm
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +27,19 @@ type Setting struct {
 	Name  string
 	Kind  SettingKind
 	Value int64
+}
+
+// String is the value as Set reads it.
+func (s Setting) String() string {
+	switch {
+	case s.Kind == SettingSwitch:
+		return strconv.FormatBool(s.Value == 1)
+	case s.Kind == SettingCount:
+		return strconv.FormatInt(s.Value, 10)
+	case s.Value < 0:
+		return "never"
+	}
+	return time.Duration(s.Value).String()
 }
 
 type settable struct {

@@ -41,22 +41,9 @@ func newClusterSettings(c *cli) *cobra.Command {
 func settingsTable(p printer, settings *musterv1.Settings) error {
 	var rows [][]string
 	for _, s := range fsm.ListSettings(settings) {
-		rows = append(rows, []string{s.Name, settingText(s)})
+		rows = append(rows, []string{s.Name, s.String()})
 	}
 	return p.table("SETTING VALUE", rows)
-}
-
-// settingText is a setting's value as Set reads it.
-func settingText(s fsm.Setting) string {
-	switch {
-	case s.Kind == fsm.SettingSwitch:
-		return strconv.FormatBool(s.Value == 1)
-	case s.Kind == fsm.SettingCount:
-		return strconv.FormatInt(s.Value, 10)
-	case s.Value < 0:
-		return "never"
-	}
-	return time.Duration(s.Value).String()
 }
 
 func newClusterSet(c *cli) *cobra.Command {

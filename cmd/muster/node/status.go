@@ -9,8 +9,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
@@ -74,8 +72,8 @@ func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []str
 	if s.Problem != "" {
 		out = append(out, fmt.Sprintf("node %s: %s", s.Name, s.Problem))
 	}
-	for _, d := range s.FlagsDiffer {
-		out = append(out, fmt.Sprintf("node %s was started with %s; the state's value is in force", s.Name, d))
+	if len(s.FlagsDiffer) > 0 {
+		out = append(out, fmt.Sprintf("node %s was started with other settings than those in force, which hold: %s", s.Name, strings.Join(s.FlagsDiffer, "; ")))
 	}
 	if n.system.StandsStill() {
 		out = append(out, fmt.Sprintf("node %s leads, and its log does not take entries: until it does cluster time stands still, and nobody expires", s.Name))
@@ -137,42 +135,16 @@ func (n *Node) Rejoin(ctx context.Context, name string) (removed, added string, 
 	return n.raft.Rejoin(ctx, name)
 }
 
-// differences lists the settings that a node was started with and that are not in force.
+// differences names the settings that a node was started with and that are not in force.
 func differences(flags, state *musterv1.Settings) []string {
 	var out []string
-	var walk func(prefix string, a, b protoreflect.Message)
-	walk = func(prefix string, a, b protoreflect.Message) {
-		fields := a.Descriptor().Fields()
-		for i := range fields.Len() {
-			f := fields.Get(i)
-			if f.Message() != nil {
-				walk(prefix, a.Get(f).Message(), b.Get(f).Message())
-				continue
-			}
-			if x, y := a.Get(f), b.Get(f); !x.Equal(y) {
-				out = append(out, fmt.Sprintf("%s%s = %s, not %s", prefix, settingName(f), settingValue(f, x), settingValue(f, y)))
-			}
+	inForce := fsm.ListSettings(state)
+	for i, own := range fsm.ListSettings(flags) {
+		if own.Value != inForce[i].Value {
+			out = append(out, fmt.Sprintf("%s=%s, not %s", own.Name, own, inForce[i]))
 		}
 	}
-	if !proto.Equal(flags, state) {
-		walk("", flags.ProtoReflect(), state.ProtoReflect())
-	}
 	return out
-}
-
-func settingName(f protoreflect.FieldDescriptor) string {
-	name := string(f.Name())
-	if len(name) > 3 && name[len(name)-3:] == "_ns" {
-		return name[:len(name)-3]
-	}
-	return name
-}
-
-func settingValue(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
-	if name := string(f.Name()); len(name) > 3 && name[len(name)-3:] == "_ns" {
-		return time.Duration(v.Int()).String()
-	}
-	return v.String()
 }
 
 const watchInterval = 100 * time.Millisecond
