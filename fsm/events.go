@@ -32,19 +32,11 @@ func (s *State) noteDropped() {
 	}
 }
 
-func (l *eventLog) add(e *musterv1.Event, settings *musterv1.Settings) {
+// add keeps an event; only worlds that are known have a ring.
+func (l *eventLog) add(e *musterv1.Event, settings *musterv1.Settings, known bool) {
 	l.cluster = ringAppend(l.cluster, e, int(settings.GetEvents()))
-	if e.World != "" {
+	if known && e.World != "" {
 		l.worlds[e.Generation] = ringAppend(l.worlds[e.Generation], e, int(settings.GetWorldEvents()))
-	}
-}
-
-// restore is add for an event that happened before; only worlds that are known have a ring.
-func (l *eventLog) restore(e *musterv1.Event, settings *musterv1.Settings, known bool) {
-	if known {
-		l.add(e, settings)
-	} else {
-		l.cluster = ringAppend(l.cluster, e, int(settings.GetEvents()))
 	}
 }
 
@@ -60,7 +52,7 @@ func (s *State) refitEvents() {
 	}
 	fresh := newEventLog()
 	for _, e := range all {
-		fresh.restore(e, s.core.Settings, ended[e.Generation] || s.byGeneration[e.Generation] != nil)
+		fresh.add(e, s.core.Settings, ended[e.Generation] || s.byGeneration[e.Generation] != nil)
 	}
 	s.events = fresh
 }
@@ -89,12 +81,25 @@ func (l *eventLog) all() []*musterv1.Event {
 }
 
 // emit draws a number for e, dates it, and keeps it.
-func (s *State) emit(e *musterv1.Event) {
+func (s *State) emit(e *musterv1.Event) { s.emitOf(e, true) }
+
+// emitDropped tells that a world is known no more, and so has no ring.
+func (s *State) emitDropped(rec *musterv1.WorldRecord, what string) {
+	e := &musterv1.Event{
+		Kind: musterv1.Event_KIND_WORLD_DROPPED, Generation: rec.Generation, Text: "world " + rec.World + " " + what,
+	}
+	if s.HasBrake() {
+		e.World = rec.World // for those who watch it
+	}
+	s.emitOf(e, false)
+}
+
+func (s *State) emitOf(e *musterv1.Event, known bool) {
 	e.Number = s.draw()
 	e.ClockNs = s.core.ClockNs
 	e.WallMs = s.entry.wallMs
 	s.noteDropped()
-	s.events.add(e, s.core.Settings)
+	s.events.add(e, s.core.Settings, known)
 	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
 }
 

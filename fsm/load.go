@@ -176,7 +176,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		s.requests.add(b.Request)
 	case *musterv1.Record_Event:
 		e := b.Event
-		s.events.restore(e, s.core.Settings, s.byGeneration[e.Generation] != nil || l.endedGenerations[e.Generation])
+		s.events.add(e, s.core.Settings, s.byGeneration[e.Generation] != nil || l.endedGenerations[e.Generation])
 	case *musterv1.Record_HostRank:
 		w := s.worlds[b.HostRank.World]
 		if w == nil || b.HostRank.Rank >= id.MaxProcs || hasKey(w, b.HostRank.Key) {

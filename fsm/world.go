@@ -364,7 +364,18 @@ func (s *State) dropSurplusEnded() {
 func (s *State) putEnded(rec *musterv1.WorldRecord) {
 	s.ended = append(s.ended, rec)
 	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Ended{Ended: rec}})
-	s.timer(Timer{AtNs: rec.Condition.SinceNs + s.core.Settings.GetRetentionNs(), Kind: TimerRetention, ID: rec.Generation})
+	s.retentionTimer(rec)
+}
+
+func (s *State) retentionTimer(rec *musterv1.WorldRecord) {
+	s.timer(Timer{AtNs: s.retentionEnd(rec), Kind: TimerRetention, ID: rec.Generation})
+}
+
+// retentionTimers: a change of the settings may have made them earlier.
+func (s *State) retentionTimers() {
+	for _, rec := range s.ended {
+		s.retentionTimer(rec)
+	}
 }
 
 // dropEnded forgets the i-th ended world.
@@ -374,7 +385,7 @@ func (s *State) dropEnded(i int) {
 	s.core.LastWorldDropped = s.core.Number
 	s.entry.digest.dropped("ended", rec)
 	delete(s.events.worlds, rec.Generation)
-	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_WORLD_DROPPED, Generation: rec.Generation, Text: "world " + rec.World + " is forgotten"})
+	s.emitDropped(rec, "is forgotten")
 	s.forgetStops()
 }
 
@@ -386,7 +397,7 @@ func (s *State) removeWorld(w *world) {
 	s.core.LastWorldDropped = s.core.Number
 	s.entry.digest.dropped("world", w.rec)
 	delete(s.events.worlds, w.rec.Generation)
-	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_WORLD_DROPPED, Generation: w.rec.Generation, Text: "world " + w.rec.World + " has no member left"})
+	s.emitDropped(w.rec, "has no member left")
 }
 
 // latestEnded is the last ended world of that name, nil if none is kept.

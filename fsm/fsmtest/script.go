@@ -47,8 +47,9 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	restart w [all | rank …] · delete w · start EXECUTION
 //	explain w | w/0 · targets OPERATION
 //	stale …                            the commands sealed in the term before
+//	foreign …                          the commands sealed for a state of another epoch
 //	set name:value … · release · brake on|off|arm SILENT/AGENTS
-//	orders w/0 · view [ended] · events [GENERATION] · supervision w · status
+//	orders w/0 · view [ended] · events [GENERATION] · supervision [all] w · status
 func Run(t *testing.T, path string) {
 	t.Helper()
 	src, err := os.ReadFile(path)
@@ -160,7 +161,7 @@ func (s *script) line(line string) (string, error) {
 		}
 		return b.String(), nil
 	case "supervision":
-		r := s.State.Supervision(words[1], false)
+		r := s.State.Supervision(words[len(words)-1], len(words) > 2)
 		out := r.Known.String() + "\n"
 		for _, p := range r.Procs {
 			out += printProc(p)
@@ -171,10 +172,8 @@ func (s *script) line(line string) (string, error) {
 		return fmt.Sprintf("%s, number %d, clock %v, %d worlds, %d procs, %d unhealthy, %d ended", fsm.PhaseName(st.Phase),
 			st.Number, time.Duration(st.ClockNs), st.Worlds, st.Procs, st.Unhealthy, st.EndedWorlds), nil
 	}
-	stale := words[0] == "stale"
-	if stale {
-		line = strings.TrimPrefix(line, "stale ")
-	}
+	stale, foreign := words[0] == "stale", words[0] == "foreign"
+	line = strings.TrimPrefix(strings.TrimPrefix(line, "stale "), "foreign ")
 	var commands []*musterv1.Command
 	for _, one := range strings.Split(line, " ; ") {
 		c, err := s.command(strings.Fields(one))
@@ -186,6 +185,9 @@ func (s *script) line(line string) (string, error) {
 	e := s.Seal(commands...)
 	if stale {
 		e.RaftTerm--
+	}
+	if foreign {
+		e.Epoch--
 	}
 	return s.print(s.Append(e)), nil
 }
