@@ -254,7 +254,11 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 	}
 	for _, r := range rounds {
 		slices.Sort(r.ranks)
-		text := fmt.Sprintf("rank %s expired %s", printRanks(r.ranks), r.text)
+		who := "rank"
+		if r.role == musterv1.Role_ROLE_HOST && s.HasBrake() {
+			who = "host rank"
+		}
+		text := fmt.Sprintf("%s %s expired %s", who, printRanks(r.ranks), r.text)
 		s.emitMembers(r.w, musterv1.Event_KIND_PROC_EXPIRED, r.role, r.ranks, clip(text))
 		for _, rank := range r.ranks {
 			if _, rec := s.lookup(member{r.w.rec.World, r.role, rank}); rec != nil {

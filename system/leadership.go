@@ -146,9 +146,7 @@ func (l *leadership) observe() int {
 		if hold {
 			passed = l.brake.holdBack(l, s, passed)
 		}
-		for some := range slices.Chunk(passed, maxJudged) {
-			seen = append(seen, judgement(s.Observe(some))...)
-		}
+		seen = judge(s, passed)
 	})
 	l.propose(seen)
 	return len(due)
@@ -163,8 +161,35 @@ func heldByBrake(t fsm.Timer) bool {
 	return false
 }
 
-// maxJudged bounds what one observation names: with the longest names it stays below 32 KiB, and an entry has room for it.
-const maxJudged = 100
+// maxJudged and maxJudgedBytes bound what one observation names, so that an entry has room for it.
+const (
+	maxJudged      = 100
+	maxJudgedBytes = 30 << 10
+)
+
+// judge is the observations of a round. Its expiries are cut as seldom as can be, since each part is an event of its own.
+func judge(s *fsm.State, passed []fsm.Timer) (out []*musterv1.Command) {
+	var leases, others []fsm.Timer
+	for _, t := range passed {
+		if t.Kind == fsm.TimerMember {
+			leases = append(leases, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	expire, _, _ := s.Observe(leases)
+	for from, size, i := 0, 0, 0; i < len(expire.Procs); i++ {
+		size += proto.Size(expire.Procs[i]) + 4
+		if i+1 == len(expire.Procs) || size > maxJudgedBytes {
+			out = append(out, judgement(&musterv1.Expire{Procs: expire.Procs[from : i+1]}, nil, nil)...)
+			from, size = i+1, 0
+		}
+	}
+	for some := range slices.Chunk(others, maxJudged) {
+		out = append(out, judgement(s.Observe(some))...)
+	}
+	return out
+}
 
 // judgement is the commands of an observation.
 func judgement(expire *musterv1.Expire, due *musterv1.Due, overdue *musterv1.Undeliverable) []*musterv1.Command {

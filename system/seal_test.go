@@ -152,3 +152,31 @@ func TestObserve_ManyAtOnceFit(t *testing.T) {
 		require.Equal(t, uint32(n), f.machine.State.Status().Unhealthy)
 	})
 }
+
+// TestObserve_RoundIsOneEvent: many that expire together are told together, or they would wash away what their world has been through.
+func TestObserve_RoundIsOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := fsm.DefaultSettings()
+		settings.BrakePercent = 100 // nothing is held back
+		f, _, _ := newFake(t, settings)
+		l := f.lead()
+		const n = 900
+		for rank := range uint32(n) {
+			f.member(t, rank)
+		}
+		for l.clock.NowNs() <= settings.Timeouts.LeaseNs+settings.GraceNs {
+			time.Sleep(25 * time.Millisecond)
+			l.clock.Step()
+		}
+		l.observe()
+		f.seal()
+		require.Equal(t, uint32(n), f.machine.State.Status().Unhealthy)
+		told := 0
+		for _, e := range f.machine.State.Events(0, 0) {
+			if e.Kind == musterv1.Event_KIND_PROC_EXPIRED {
+				told++
+			}
+		}
+		require.Equal(t, 1, told)
+	})
+}
