@@ -95,3 +95,39 @@ func TestView_LargeMembers(t *testing.T) {
 	require.Greater(t, n, 2)
 	require.GreaterOrEqual(t, len(seen), 2002)
 }
+
+// TestView_WorldLabelsAndEnded: worlds are chosen by all labels asked for; ended ones come behind living ones where they are wanted, also
+// across pages.
+func TestView_WorldLabelsAndEnded(t *testing.T) {
+	m := fsmtest.NewMachine()
+	m.Start(nil)
+	meta := func() *musterv1.RequestMeta {
+		return &musterv1.RequestMeta{Id: []byte(fmt.Sprintf("%16d", m.State.Number())), Issued: m.State.Number()}
+	}
+	for _, w := range []struct{ name, team, stage string }{{"d", "a", "x"}, {"c", "a", "y"}, {"b", "b", "x"}, {"a", "a", "x"}} {
+		m.Apply(&musterv1.Command{Body: &musterv1.Command_UpsertWorld{UpsertWorld: &musterv1.UpsertWorldRequest{
+			Meta: meta(), Spec: &musterv1.WorldSpec{World: w.name, Shape: &musterv1.Shape{Dims: []uint32{1}}, ProcsPerHost: 1},
+			Labels: []*musterv1.Label{{Key: "stage", Value: w.stage}, {Key: "team", Value: w.team}},
+		}}})
+	}
+	m.Apply(&musterv1.Command{Body: &musterv1.Command_Stop{Stop: &musterv1.StopRequest{Meta: meta(), Worlds: []string{"a", "b"}}}})
+	label := func(pairs ...string) (out []*musterv1.Label) {
+		for i := 0; i < len(pairs); i += 2 {
+			out = append(out, &musterv1.Label{Key: pairs[i], Value: pairs[i+1]})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		q    *musterv1.ViewRequest
+		want []string
+	}{
+		{&musterv1.ViewRequest{}, []string{"c", "d"}},
+		{&musterv1.ViewRequest{IncludeEnded: true}, []string{"c", "d", "a", "b"}},
+		{&musterv1.ViewRequest{IncludeEnded: true, WorldLabels: label("team", "a")}, []string{"c", "d", "a"}},
+		{&musterv1.ViewRequest{IncludeEnded: true, WorldLabels: label("stage", "x", "team", "a")}, []string{"d", "a"}},
+		{&musterv1.ViewRequest{WorldLabels: label("team", "")}, nil},
+	} {
+		_, seen := pages(t, m, c.q)
+		require.Equal(t, c.want, seen)
+	}
+}
