@@ -82,7 +82,14 @@ func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 			return v
 		}
 		slot, rec := s.lookup(m)
-		return s.renewHeld(s.worlds[m.world], slot, rec)
+		w := s.worlds[m.world]
+		if v := s.renewHeld(w, slot, rec); v != nil {
+			return v
+		}
+		if s.HasBrake() && rec.Health == musterv1.Health_HEALTH_ALIVE && !rec.Assignment.Claimed {
+			s.actorsFailed(w, slot, rec, r.FailedActors)
+		}
+		return nil
 	}
 	incarnation := r.Proc.GetIncarnation()
 	if d := s.detached[m]; d != nil && d.Proc.Incarnation == incarnation {
@@ -96,11 +103,18 @@ func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 		return s.Outlived(r.Proc)
 	}
 	w := s.worlds[m.world]
+	ended := s.HasBrake() && r.Health != musterv1.Health_HEALTH_UNSPECIFIED
+	if ended && r.Health == rec.Health {
+		return nil // said before
+	}
 	if v := s.renew(w, slot, rec); v != nil {
 		return v
 	}
 	if len(r.FailedActors) > 0 {
 		s.actorsFailed(w, slot, rec, r.FailedActors)
+	}
+	if ended {
+		s.memberEnded(m, r)
 	}
 	return nil
 }

@@ -130,3 +130,20 @@ func TestMachineVersion(t *testing.T) {
 	register(m, "b-2", "b", fsm.MachineVersion+1)
 	require.ErrorContains(t, termStart(m, 1, "a-1", "b-2"), "run a newer one")
 }
+
+// TestMemberEnds_OldRules: while a node follows older rules, what it does not read of a report changes nothing.
+func TestMemberEnds_OldRules(t *testing.T) {
+	var digests [2][32]byte
+	for i, health := range []musterv1.Health{musterv1.Health_HEALTH_UNSPECIFIED, musterv1.Health_HEALTH_COMPLETED} {
+		m := fsmtest.NewMachine()
+		require.NoError(t, termStart(m, 2))
+		p := m.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+			World: "w", Key: "k", Nonce: make([]byte, 16), Issued: m.State.Number(),
+		}}})[0].GetJoin().GetProc()
+		report := &musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Reports: []*musterv1.ProcReport{{Proc: p, Health: health}}}}}
+		require.Nil(t, m.Apply(report)[0].Body)
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, m.State.Supervision("w", true).Procs[0].Health)
+		digests[i] = m.State.Digest()
+	}
+	require.Equal(t, digests[0], digests[1])
+}

@@ -30,7 +30,8 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	leave w/0
 //	upsert w shape=2,3|open [lease=5s report=1s start=… eviction=… proc=2s id=R issued=N replace label=k:v revision=N]
 //	report w/0 w/1 … [number=N]        packed
-//	fail w/0 actor cause               a report with a failed actor
+//	fail w/0 actor cause [held=ORDER]  a report with a failed actor
+//	says w/0 completed | failed cause  a report of its own end
 //	hello w/0 … [order=N epoch=N]
 //	confirm w/0 N
 //	expire w/0 … · due start|eviction w · due stop N · due ended GENERATION

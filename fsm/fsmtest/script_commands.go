@@ -58,7 +58,12 @@ func (s *script) command(words []string) (*musterv1.Command, error) {
 		return &musterv1.Command{Body: &musterv1.Command_Report{Report: s.report(args, o)}}, nil
 	case "fail":
 		return &musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Reports: []*musterv1.ProcReport{{
-			Proc: s.ref(args[0]), FailedActors: []*musterv1.FailedActor{{Actor: args[1], Cause: strings.Join(args[2:], " ")}},
+			Proc: s.ref(args[0]), HeldOrder: o.number("held", 0), FailedActors: []*musterv1.FailedActor{{Actor: args[1], Cause: strings.Join(args[2:], " ")}},
+		}}}}}, nil
+	case "says":
+		health := musterv1.Health(musterv1.Health_value["HEALTH_"+strings.ToUpper(args[1])])
+		return &musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Reports: []*musterv1.ProcReport{{
+			Proc: s.ref(args[0]), Health: health, Cause: strings.Join(args[2:], " "),
 		}}}}}, nil
 	case "hello":
 		return &musterv1.Command{Body: &musterv1.Command_Hello{Hello: s.hello(args, o)}}, nil

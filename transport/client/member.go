@@ -37,6 +37,7 @@ type Member struct {
 	highest  uint64
 	stop     stopping
 	failures failures
+	end      *musterv1.ProcReport // what Complete or Fail says; nil before
 	err      error
 }
 
@@ -110,7 +111,7 @@ func (m *Member) Done() <-chan struct{} {
 }
 
 // Err is why the member has ended: *Ended, *Stopped, *Orphaned, ErrClosed, an *Error where it could not join again; nil before Done is
-// closed and after a successful Leave.
+// closed and after a successful Leave, Complete or Fail.
 func (m *Member) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -69,6 +69,9 @@ func (s *session) acknowledged(seq uint64) error {
 		m.mu.Lock()
 		m.failures.acknowledge(s.unacked[0].failures)
 		m.mu.Unlock()
+		if s.unacked[0].end {
+			m.cancel(errLeft)
+		}
 		s.unacked = s.unacked[1:]
 	}
 	return nil
@@ -110,6 +113,10 @@ func (s *session) judged(verdicts *musterv1.Verdicts) error {
 			}
 			return errRejoin
 		case musterv1.Verdict_KIND_SUPERSEDED, musterv1.Verdict_KIND_ENDED, musterv1.Verdict_KIND_UNKNOWN:
+			if verdict.GetKind() == musterv1.Verdict_KIND_ENDED && m.isEnding() {
+				m.cancel(errLeft) // its word ended the world, or came too late to matter
+				return nil
+			}
 			stopped := m.stopped()
 			if verdict.GetKind() == musterv1.Verdict_KIND_ENDED && m.cfg.Handler == nil && stopped != nil {
 				return stopped // its answer to the stop ended the world, and the acknowledgement is still on its way

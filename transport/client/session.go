@@ -54,6 +54,7 @@ type sentReport struct {
 	seq      uint64
 	sent     time.Time
 	failures uint64
+	end      bool // it says how the member has ended
 }
 
 // session runs one session until it breaks or ends.
@@ -182,8 +183,9 @@ func (s *session) report() error {
 	report := &musterv1.SessionReport{Seq: s.seq}
 	m.mu.Lock()
 	proc := m.joined.GetProc()
-	if len(m.failures.waiting) > 0 {
-		report.Reports = []*musterv1.ProcReport{{Proc: proc, FailedActors: m.failures.waiting}}
+	end := m.end
+	if len(m.failures.waiting) > 0 || end != nil {
+		report.Reports = []*musterv1.ProcReport{{Proc: proc, FailedActors: m.failures.waiting, Health: end.GetHealth(), Cause: end.GetCause()}}
 	} else {
 		runs := id.AppendRuns(nil, []uint32{proc.GetRank()})
 		report.Alive = []*musterv1.RankRuns{{World: proc.GetWorld(), Role: proc.GetRole(), Runs: runs}}
@@ -195,6 +197,6 @@ func (s *session) report() error {
 			report.Alive = append(report.Alive, &musterv1.RankRuns{World: proc.GetWorld(), Role: musterv1.Role_ROLE_WORKER, Runs: runs})
 		}
 	}
-	s.unacked = append(s.unacked, sentReport{seq: s.seq, sent: time.Now(), failures: failed})
+	s.unacked = append(s.unacked, sentReport{seq: s.seq, sent: time.Now(), failures: failed, end: end != nil})
 	return s.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}})
 }

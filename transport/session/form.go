@@ -179,6 +179,9 @@ func checkReport(r *musterv1.SessionReport) error {
 		if err := checkReporter(p); err != nil {
 			return err
 		}
+		if err := checkEnd(p); err != nil {
+			return err
+		}
 		if len(p.GetFailedActors()) > maxFailed {
 			return invalid("report.reports.failed_actors", "%d: at most %d in one message", len(p.GetFailedActors()), maxFailed)
 		}
@@ -190,6 +193,23 @@ func checkReport(r *musterv1.SessionReport) error {
 				return invalid("report.reports.failed_actors.cause", "%d bytes: at most %d", len(f.GetCause()), maxCause)
 			}
 		}
+	}
+	return nil
+}
+
+// checkEnd is for what a member says of its own end.
+func checkEnd(p *musterv1.ProcReport) error {
+	switch p.GetHealth() {
+	case musterv1.Health_HEALTH_UNSPECIFIED:
+	case musterv1.Health_HEALTH_COMPLETED, musterv1.Health_HEALTH_FAILED:
+		if p.GetHeldOrder() != 0 || p.GetProc().GetRole() == musterv1.Role_ROLE_HOST {
+			return invalid("report.reports.health", "is for workers that speak for themselves: a host says that a rank has exited, or leaves")
+		}
+	default:
+		return invalid("report.reports.health", "%v: a member says that it has completed or failed, and nothing else", p.GetHealth())
+	}
+	if len(p.GetCause()) > maxCause {
+		return invalid("report.reports.cause", "%d bytes: at most %d", len(p.GetCause()), maxCause)
 	}
 	return nil
 }

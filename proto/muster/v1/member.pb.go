@@ -536,7 +536,7 @@ func (x *RankRuns) GetRuns() []byte {
 	return nil
 }
 
-// ProcReport is what one proc, or its host for it, says beyond "alive".
+// ProcReport is what one proc, or its host for it, says beyond "alive". What was said before may be said again.
 type ProcReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who, with the incarnation.
@@ -544,7 +544,12 @@ type ProcReport struct {
 	// Actors that failed since the last report that was acknowledged; at most 64.
 	FailedActors []*FailedActor `protobuf:"bytes,2,rep,name=failed_actors,json=failedActors,proto3" json:"failed_actors,omitempty"`
 	// Not 0: said by the host that runs it under this spawn order, and the incarnation is not looked at.
-	HeldOrder     uint64 `protobuf:"varint,3,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
+	HeldOrder uint64 `protobuf:"varint,3,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
+	// How it has ended, where it has: HEALTH_COMPLETED or HEALTH_FAILED. Only workers say so, and only of themselves; what a host runs
+	// has completed when it has exited.
+	Health Health `protobuf:"varint,4,opt,name=health,proto3,enum=muster.v1.Health" json:"health,omitempty"`
+	// Why it has failed, in words; at most 1 KiB.
+	Cause         string `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -598,6 +603,20 @@ func (x *ProcReport) GetHeldOrder() uint64 {
 		return x.HeldOrder
 	}
 	return 0
+}
+
+func (x *ProcReport) GetHealth() Health {
+	if x != nil {
+		return x.Health
+	}
+	return Health_HEALTH_UNSPECIFIED
+}
+
+func (x *ProcReport) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
 }
 
 // Verdict is what the state says to a report that it did not simply accept.
@@ -2275,13 +2294,15 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\bRankRuns\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x12\n" +
-	"\x04runs\x18\x03 \x01(\fR\x04runs\"\x90\x01\n" +
+	"\x04runs\x18\x03 \x01(\fR\x04runs\"\xd1\x01\n" +
 	"\n" +
 	"ProcReport\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12;\n" +
 	"\rfailed_actors\x18\x02 \x03(\v2\x16.muster.v1.FailedActorR\ffailedActors\x12\x1d\n" +
 	"\n" +
-	"held_order\x18\x03 \x01(\x04R\theldOrder\"\xa0\x02\n" +
+	"held_order\x18\x03 \x01(\x04R\theldOrder\x12)\n" +
+	"\x06health\x18\x04 \x01(\x0e2\x11.muster.v1.HealthR\x06health\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\"\xa0\x02\n" +
 	"\aVerdict\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.muster.v1.Verdict.KindR\x04kind\x12)\n" +
@@ -2453,11 +2474,12 @@ var file_muster_v1_member_proto_goTypes = []any{
 	(*ProcRef)(nil),         // 29: muster.v1.ProcRef
 	(*Timeouts)(nil),        // 30: muster.v1.Timeouts
 	(*FailedActor)(nil),     // 31: muster.v1.FailedActor
-	(Status)(0),             // 32: muster.v1.Status
-	(*Exec)(nil),            // 33: muster.v1.Exec
-	(*Exit)(nil),            // 34: muster.v1.Exit
-	(*LeaderHint)(nil),      // 35: muster.v1.LeaderHint
-	(*Refusal)(nil),         // 36: muster.v1.Refusal
+	(Health)(0),             // 32: muster.v1.Health
+	(Status)(0),             // 33: muster.v1.Status
+	(*Exec)(nil),            // 34: muster.v1.Exec
+	(*Exit)(nil),            // 35: muster.v1.Exit
+	(*LeaderHint)(nil),      // 36: muster.v1.LeaderHint
+	(*Refusal)(nil),         // 37: muster.v1.Refusal
 }
 var file_muster_v1_member_proto_depIdxs = []int32{
 	26, // 0: muster.v1.JoinRequest.role:type_name -> muster.v1.Role
@@ -2469,50 +2491,51 @@ var file_muster_v1_member_proto_depIdxs = []int32{
 	26, // 6: muster.v1.RankRuns.role:type_name -> muster.v1.Role
 	29, // 7: muster.v1.ProcReport.proc:type_name -> muster.v1.ProcRef
 	31, // 8: muster.v1.ProcReport.failed_actors:type_name -> muster.v1.FailedActor
-	29, // 9: muster.v1.Verdict.proc:type_name -> muster.v1.ProcRef
-	0,  // 10: muster.v1.Verdict.kind:type_name -> muster.v1.Verdict.Kind
-	32, // 11: muster.v1.Verdict.status:type_name -> muster.v1.Status
-	29, // 12: muster.v1.Order.proc:type_name -> muster.v1.ProcRef
-	16, // 13: muster.v1.Order.stop:type_name -> muster.v1.StopOrder
-	9,  // 14: muster.v1.Order.spawn:type_name -> muster.v1.SpawnOrder
-	10, // 15: muster.v1.Order.stop_rank:type_name -> muster.v1.StopRankOrder
-	29, // 16: muster.v1.SpawnOrder.proc:type_name -> muster.v1.ProcRef
-	33, // 17: muster.v1.SpawnOrder.exec:type_name -> muster.v1.Exec
-	29, // 18: muster.v1.StopRankOrder.proc:type_name -> muster.v1.ProcRef
-	29, // 19: muster.v1.Started.proc:type_name -> muster.v1.ProcRef
-	29, // 20: muster.v1.Exited.proc:type_name -> muster.v1.ProcRef
-	34, // 21: muster.v1.Exited.exit:type_name -> muster.v1.Exit
-	29, // 22: muster.v1.HeldRank.proc:type_name -> muster.v1.ProcRef
-	34, // 23: muster.v1.HeldRank.exit:type_name -> muster.v1.Exit
-	15, // 24: muster.v1.Answers.answers:type_name -> muster.v1.Answer
-	20, // 25: muster.v1.Answer.confirm:type_name -> muster.v1.Confirm
-	17, // 26: muster.v1.Answer.stop_result:type_name -> muster.v1.StopResult
-	11, // 27: muster.v1.Answer.started:type_name -> muster.v1.Started
-	12, // 28: muster.v1.Answer.exited:type_name -> muster.v1.Exited
-	29, // 29: muster.v1.StopResult.proc:type_name -> muster.v1.ProcRef
-	19, // 30: muster.v1.Hello.members:type_name -> muster.v1.HelloMember
-	13, // 31: muster.v1.Hello.ranks:type_name -> muster.v1.HeldRank
-	29, // 32: muster.v1.HelloMember.proc:type_name -> muster.v1.ProcRef
-	29, // 33: muster.v1.Confirm.proc:type_name -> muster.v1.ProcRef
-	18, // 34: muster.v1.SessionRequest.hello:type_name -> muster.v1.Hello
-	22, // 35: muster.v1.SessionRequest.report:type_name -> muster.v1.SessionReport
-	20, // 36: muster.v1.SessionRequest.confirm:type_name -> muster.v1.Confirm
-	17, // 37: muster.v1.SessionRequest.stop_result:type_name -> muster.v1.StopResult
-	11, // 38: muster.v1.SessionRequest.started:type_name -> muster.v1.Started
-	12, // 39: muster.v1.SessionRequest.exited:type_name -> muster.v1.Exited
-	5,  // 40: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
-	6,  // 41: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
-	25, // 42: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
-	24, // 43: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
-	8,  // 44: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
-	35, // 45: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
-	36, // 46: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
-	7,  // 47: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	32, // 9: muster.v1.ProcReport.health:type_name -> muster.v1.Health
+	29, // 10: muster.v1.Verdict.proc:type_name -> muster.v1.ProcRef
+	0,  // 11: muster.v1.Verdict.kind:type_name -> muster.v1.Verdict.Kind
+	33, // 12: muster.v1.Verdict.status:type_name -> muster.v1.Status
+	29, // 13: muster.v1.Order.proc:type_name -> muster.v1.ProcRef
+	16, // 14: muster.v1.Order.stop:type_name -> muster.v1.StopOrder
+	9,  // 15: muster.v1.Order.spawn:type_name -> muster.v1.SpawnOrder
+	10, // 16: muster.v1.Order.stop_rank:type_name -> muster.v1.StopRankOrder
+	29, // 17: muster.v1.SpawnOrder.proc:type_name -> muster.v1.ProcRef
+	34, // 18: muster.v1.SpawnOrder.exec:type_name -> muster.v1.Exec
+	29, // 19: muster.v1.StopRankOrder.proc:type_name -> muster.v1.ProcRef
+	29, // 20: muster.v1.Started.proc:type_name -> muster.v1.ProcRef
+	29, // 21: muster.v1.Exited.proc:type_name -> muster.v1.ProcRef
+	35, // 22: muster.v1.Exited.exit:type_name -> muster.v1.Exit
+	29, // 23: muster.v1.HeldRank.proc:type_name -> muster.v1.ProcRef
+	35, // 24: muster.v1.HeldRank.exit:type_name -> muster.v1.Exit
+	15, // 25: muster.v1.Answers.answers:type_name -> muster.v1.Answer
+	20, // 26: muster.v1.Answer.confirm:type_name -> muster.v1.Confirm
+	17, // 27: muster.v1.Answer.stop_result:type_name -> muster.v1.StopResult
+	11, // 28: muster.v1.Answer.started:type_name -> muster.v1.Started
+	12, // 29: muster.v1.Answer.exited:type_name -> muster.v1.Exited
+	29, // 30: muster.v1.StopResult.proc:type_name -> muster.v1.ProcRef
+	19, // 31: muster.v1.Hello.members:type_name -> muster.v1.HelloMember
+	13, // 32: muster.v1.Hello.ranks:type_name -> muster.v1.HeldRank
+	29, // 33: muster.v1.HelloMember.proc:type_name -> muster.v1.ProcRef
+	29, // 34: muster.v1.Confirm.proc:type_name -> muster.v1.ProcRef
+	18, // 35: muster.v1.SessionRequest.hello:type_name -> muster.v1.Hello
+	22, // 36: muster.v1.SessionRequest.report:type_name -> muster.v1.SessionReport
+	20, // 37: muster.v1.SessionRequest.confirm:type_name -> muster.v1.Confirm
+	17, // 38: muster.v1.SessionRequest.stop_result:type_name -> muster.v1.StopResult
+	11, // 39: muster.v1.SessionRequest.started:type_name -> muster.v1.Started
+	12, // 40: muster.v1.SessionRequest.exited:type_name -> muster.v1.Exited
+	5,  // 41: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
+	6,  // 42: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
+	25, // 43: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
+	24, // 44: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
+	8,  // 45: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
+	36, // 46: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
+	37, // 47: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
+	7,  // 48: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_member_proto_init() }
