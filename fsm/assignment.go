@@ -487,7 +487,7 @@ func describeExit(e *musterv1.Exit) string {
 
 // blame notes the first cause of w's trouble.
 func (s *State) blame(w *world, rec *musterv1.ProcRecord, exit *musterv1.Exit, text string) {
-	if w.rec.FirstCause != nil && !s.outweighs(w, exit) || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
+	if w.rec.FirstCause != nil && !s.outweighs(w, rec) || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
 		return
 	}
 	wrec := proto.CloneOf(w.rec)
@@ -499,8 +499,8 @@ func (s *State) blame(w *world, rec *musterv1.ProcRecord, exit *musterv1.Exit, t
 }
 
 // outweighs: what ends the world is its cause, though something else went wrong before.
-func (s *State) outweighs(w *world, exit *musterv1.Exit) bool {
-	return s.HasBrake() && exit != nil && w.rec.FirstCause.GetExit() == nil && w.rec.Stop == 0 && stopsOnFailure(w.rec.Spec)
+func (s *State) outweighs(w *world, rec *musterv1.ProcRecord) bool {
+	return s.HasBrake() && rec.Health == musterv1.Health_HEALTH_FAILED && w.rec.FirstCause.GetExit() == nil && w.rec.Stop == 0 && stopsOnFailure(w.rec.Spec)
 }
 
 // stopIfFailed stops a world whose policy says so once a rank of it has failed.

@@ -42,6 +42,6 @@ func (s *State) memberEnded(m member, r *musterv1.ProcReport) {
 	s.settle(w, why)
 	s.stopIfFailed(w)
 	if failed && rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
-		s.stopEverything(s.core.Settings.GetTimeouts().GetProcTimeoutNs(), fmt.Sprintf("%s, which manages the system, %s", printMember(m), text))
+		s.stopEverything(s.ownTimeouts(), fmt.Sprintf("%s, which manages the system, %s", printMember(m), text))
 	}
 }
