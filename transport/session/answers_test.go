@@ -150,11 +150,20 @@ func TestCheckForm_Hosts(t *testing.T) {
 		m.Proc = host
 		return &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: &musterv1.Hello{Members: []*musterv1.HelloMember{m}, Ranks: ranks}}}
 	}
+	says := func(r *musterv1.ProcReport) *musterv1.SessionRequest {
+		return &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: &musterv1.SessionReport{Reports: []*musterv1.ProcReport{r}}}}
+	}
+	worker := &musterv1.ProcRef{World: "w", Incarnation: 8}
 	for _, c := range []struct {
 		name  string
 		m     *musterv1.SessionRequest
 		wrong string
 	}{
+		{"failed", says(&musterv1.ProcReport{Proc: worker, Health: musterv1.Health_HEALTH_FAILED, Cause: strings.Repeat("x", 1024)}), ""},
+		{"cause", says(&musterv1.ProcReport{Proc: worker, Health: musterv1.Health_HEALTH_FAILED, Cause: strings.Repeat("x", 1025)}), "report.reports.cause"},
+		{"expired by its own word", says(&musterv1.ProcReport{Proc: worker, Health: musterv1.Health_HEALTH_EXPIRED}), "report.reports.health"},
+		{"a host failed", says(&musterv1.ProcReport{Proc: host, Health: musterv1.Health_HEALTH_FAILED}), "report.reports.health"},
+		{"a rank completed by its host's word", says(&musterv1.ProcReport{Proc: rank, HeldOrder: 9, Health: musterv1.Health_HEALTH_COMPLETED}), "report.reports.health"},
 		{"started", started(rank, 9), ""},
 		{"started in no world", started(&musterv1.ProcRef{}, 9), "started.proc.world"},
 		{"started by no order", started(rank, 0), "started.order"},
@@ -174,9 +183,7 @@ func TestCheckForm_Hosts(t *testing.T) {
 		{"port confirmed", &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Confirm{
 			Confirm: &musterv1.Confirm{Proc: host, MasterPort: 1 << 16},
 		}}, "confirm.master_port"},
-		{"report for a rank", &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: &musterv1.SessionReport{
-			Reports: []*musterv1.ProcReport{{Proc: rank, HeldOrder: 9}},
-		}}}, ""},
+		{"report for a rank", says(&musterv1.ProcReport{Proc: rank, HeldOrder: 9}), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := checkForm(c.m); c.wrong == "" {
