@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +59,14 @@ func TestMember_CompleteUntold(t *testing.T) {
 		f := newFakes(t, "n1")
 		f.nodes["n1"].admit(501)
 		f.lead("n1", 100, 2, "n1")
-		f.nodes["n1"].session = func(s *fakeSession) error { <-s.Context().Done(); return nil }
+		var hears atomic.Bool
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			if !hears.Load() {
+				<-s.Context().Done()
+				return nil
+			}
+			return s.serve(100, 2, func(*musterv1.SessionRequest) error { return s.verdict(me(502), musterv1.Verdict_KIND_SUPERSEDED, 0) })
+		}
 		c := f.client(t, "n1")
 		m := joinW(t, c, MemberConfig{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -67,9 +75,7 @@ func TestMember_CompleteUntold(t *testing.T) {
 		<-m.Done()
 		require.NoError(t, m.Err())
 
-		f.nodes["n1"].session = func(s *fakeSession) error {
-			return s.serve(100, 2, func(*musterv1.SessionRequest) error { return s.verdict(me(502), musterv1.Verdict_KIND_SUPERSEDED, 0) })
-		}
+		hears.Store(true)
 		m = joinW(t, c, MemberConfig{})
 		<-m.Done()
 		var ended *Ended
