@@ -32,6 +32,9 @@ type Effects struct {
 	Verdicts []*musterv1.Verdict
 	// How many members expired.
 	Expired int
+	// Workers that may be found elsewhere than before, and worlds all of whose workers may.
+	Moved       []*musterv1.ProcRef
+	MovedWorlds []string
 	// A restore took effect: everything may be different.
 	Restored bool
 }

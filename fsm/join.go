@@ -197,6 +197,9 @@ func (s *State) joinDetached(j *musterv1.JoinRequest, m member) *musterv1.Outcom
 const maxDetached = 1 << 17
 
 func (s *State) putDetached(rec *musterv1.ProcRecord) {
+	if elsewhere(s.detached[memberOf(rec.Proc)], rec) {
+		s.moved(rec.Proc)
+	}
 	s.detached[memberOf(rec.Proc)] = rec
 	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: rec}})
 }
@@ -206,6 +209,7 @@ func (s *State) dropDetached(m member) {
 	delete(s.detached, m)
 	s.setPending(m, nil)
 	s.core.LastDetachedRemoval = s.core.Number
+	s.moved(rec.Proc)
 	s.entry.digest.dropped("detached", rec.Proc)
 }
 

@@ -184,9 +184,11 @@ func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
 func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) Slot {
 	m := memberOf(rec.Proc)
 	slot, present := w.members(m.role)[m.rank]
+	var before *musterv1.ProcRecord
 	switch {
 	case present:
-		s.count(w, s.recs[slot], -1)
+		before = s.recs[slot]
+		s.count(w, before, -1)
 	case len(s.free) > 0:
 		slot = s.free[len(s.free)-1]
 		s.free = s.free[:len(s.free)-1]
@@ -199,6 +201,9 @@ func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) 
 	s.recs[slot] = rec
 	s.lastReport[slot] = lastReport
 	s.count(w, rec, +1)
+	if elsewhere(before, rec) {
+		s.moved(rec.Proc)
+	}
 	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Proc{Proc: rec}})
 	return slot
 }
@@ -218,6 +223,7 @@ func (s *State) dropMember(w *world, slot Slot) {
 	s.free = append(s.free, slot)
 	s.setPending(m, nil)
 	s.cancelSpawn(w, rec)
+	s.moved(rec.Proc)
 	s.entry.digest.dropped("proc", rec.Proc)
 }
 

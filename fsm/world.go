@@ -74,6 +74,7 @@ func (s *State) specify(w *world, spec *musterv1.WorldSpec) {
 		Status: musterv1.Status_STATUS_UNHEALTHY, SinceNs: s.core.ClockNs, SinceUnixMs: s.entry.wallMs, Reason: "starting",
 	}
 	s.putWorld(w, rec)
+	s.movedWorld(rec)
 	s.recountReady(w)
 	s.timer(Timer{AtNs: rec.SpecSinceNs + rec.Timeouts.StartNs, Kind: TimerStart, ID: rec.Generation})
 }
@@ -174,7 +175,7 @@ func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *muster
 }
 
 func (s *State) upsertSame(w *world, u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
-	if field := specDiffers(w.rec.Spec, u.Spec); field != "" {
+	if field := s.specDiffers(w.rec.Spec, u.Spec); field != "" {
 		return refuseField(musterv1.Reason_REASON_CONTRADICTS, "spec."+field,
 			"world %s exists (generation %d) and its %s differs from what is asked: stop it and replace it, or ask for what it is",
 			w.rec.World, w.rec.Generation, field)
@@ -186,8 +187,8 @@ func (s *State) upsertSame(w *world, u *musterv1.UpsertWorldRequest) *musterv1.O
 	return s.upserted(w, w.rec.LabelRevision != before)
 }
 
-// specDiffers names the first field that differs.
-func specDiffers(have, want *musterv1.WorldSpec) string {
+// specDiffers names the first field that differs. What older voters cannot name is not named before all can.
+func (s *State) specDiffers(have, want *musterv1.WorldSpec) string {
 	if proto.Equal(have, want) {
 		return ""
 	}
@@ -195,6 +196,9 @@ func specDiffers(have, want *musterv1.WorldSpec) string {
 	fields := a.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
+		if f.Name() == "address" && !s.HasBrake() {
+			continue
+		}
 		if a.Has(f) != b.Has(f) || !a.Get(f).Equal(b.Get(f)) {
 			return string(f.Name())
 		}
@@ -350,6 +354,7 @@ func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
 	s.forgetHostRanks(w)
 	delete(s.worlds, rec.World)
 	delete(s.byGeneration, rec.Generation)
+	s.movedWorld(rec)
 	s.putEnded(rec)
 	s.dropSurplusEnded()
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/client"
 )
 
 type worldCreateFlags struct {
-	shape, onFailure                                      string
+	shape, onFailure, address                             string
 	open, replace                                         bool
 	procs, procsPerHost                                   uint32
 	labels                                                []string
@@ -79,6 +80,7 @@ func (f *worldCreateFlags) define(flags *pflag.FlagSet) {
 	flags.Uint32Var(&f.procsPerHost, "procs-per-host", 8, "ranks that a host is given; not used with --open")
 	flags.StringArrayVar(&f.labels, "label", nil, "label key=value; may be repeated")
 	flags.StringVar(&f.onFailure, "on-failure", "", "what a failed rank does to the others: stop or keep (default: stop with a program, else keep)")
+	flags.StringVar(&f.address, "address", "", "scheme:rest where procs are reached that join without an address of their own")
 	flags.Var(&f.lease, "lease", "how long a silence is forgiven (default: the cluster's setting, as for all durations below)")
 	flags.Var(&f.report, "report-interval", "how often a member reports")
 	flags.Var(&f.start, "start-timeout", "from the creation until the world must be Live")
@@ -94,9 +96,14 @@ func (f *worldCreateFlags) request(cmd *cobra.Command, world string, command []s
 	if err := worlds([]string{world}); err != nil {
 		return nil, err
 	}
-	spec := &musterv1.WorldSpec{World: world, ProcsPerHost: f.procsPerHost}
+	spec := &musterv1.WorldSpec{World: world, ProcsPerHost: f.procsPerHost, Address: f.address}
 	if f.open {
 		spec.ProcsPerHost = 0
+	}
+	if f.address != "" {
+		if err := id.ValidateAddress(f.address); err != nil {
+			return nil, usagef("--address: %v", err)
+		}
 	}
 	var err error
 	if spec.Shape, err = f.wanted(cmd.Flags()); err != nil {

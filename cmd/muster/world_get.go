@@ -77,6 +77,7 @@ func worldDetails(p printer, view *musterv1.ViewResponse, world *musterv1.WorldV
 	}
 	pairs = append(pairs,
 		[2]string{"Shape", shapeText(spec)},
+		[2]string{"Address", spec.GetAddress()},
 		[2]string{"Procs per host", perHost},
 		[2]string{"On failure", onFailure},
 	)

@@ -61,6 +61,29 @@ func (a Address) Rest() string {
 	return rest
 }
 
+// simScheme is that of simulated networks: sim:plain is where something listens, sim:src,dst is the way from src to dst.
+const simScheme = "sim"
+
+// SeenFrom is what somebody who listens at from, which may be empty, is told of a. Between two simulated addresses that is the way from the
+// one's plain address to the other's; whatever cannot be written like that is told as it is.
+func (a Address) SeenFrom(from Address) Address {
+	if a.Scheme() != simScheme || from.Scheme() != simScheme {
+		return a
+	}
+	source, _, _ := strings.Cut(from.Rest(), ",")
+	target := a.Rest()[strings.LastIndex(a.Rest(), ",")+1:]
+	for _, plain := range []Address{Address(source), Address(target)} {
+		if plain.Validate() != nil || plain.Scheme() == simScheme {
+			return a
+		}
+	}
+	way := Address(simScheme + ":" + source + "," + target)
+	if way.Validate() != nil {
+		return a
+	}
+	return way
+}
+
 // Compare is -1, 0 or +1 as a sorts before, with or after other.
 func (a Address) Compare(other Address) int { return strings.Compare(string(a), string(other)) }
 

@@ -86,6 +86,11 @@ func checkUpsert(q *musterv1.UpsertWorldRequest) error {
 			return err
 		}
 	}
+	if spec.GetAddress() != "" {
+		if err := id.ValidateAddress(spec.GetAddress()); err != nil {
+			return invalid("spec.address", "%v", err)
+		}
+	}
 	if _, known := musterv1.FailurePolicy_name[int32(spec.GetOnFailure())]; !known {
 		return invalid("spec.on_failure", "%d: no such policy", spec.GetOnFailure())
 	}

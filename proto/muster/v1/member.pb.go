@@ -1752,6 +1752,9 @@ type SessionRequest struct {
 	//	*SessionRequest_StopResult
 	//	*SessionRequest_Started
 	//	*SessionRequest_Exited
+	//	*SessionRequest_Post
+	//	*SessionRequest_Receipt
+	//	*SessionRequest_Interest
 	Body          isSessionRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1848,6 +1851,33 @@ func (x *SessionRequest) GetExited() *Exited {
 	return nil
 }
 
+func (x *SessionRequest) GetPost() *Post {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Post); ok {
+			return x.Post
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetInterest() *Interest {
+	if x != nil {
+		if x, ok := x.Body.(*SessionRequest_Interest); ok {
+			return x.Interest
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Body interface {
 	isSessionRequest_Body()
 }
@@ -1882,6 +1912,21 @@ type SessionRequest_Exited struct {
 	Exited *Exited `protobuf:"bytes,6,opt,name=exited,proto3,oneof"`
 }
 
+type SessionRequest_Post struct {
+	// A message to another proc. The leader must have said that it relays.
+	Post *Post `protobuf:"bytes,7,opt,name=post,proto3,oneof"`
+}
+
+type SessionRequest_Receipt struct {
+	// What became of a message that came here; likewise.
+	Receipt *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3,oneof"`
+}
+
+type SessionRequest_Interest struct {
+	// Whose addresses a member wants to know; likewise.
+	Interest *Interest `protobuf:"bytes,9,opt,name=interest,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Body() {}
 
 func (*SessionRequest_Report) isSessionRequest_Body() {}
@@ -1893,6 +1938,12 @@ func (*SessionRequest_StopResult) isSessionRequest_Body() {}
 func (*SessionRequest_Started) isSessionRequest_Body() {}
 
 func (*SessionRequest_Exited) isSessionRequest_Body() {}
+
+func (*SessionRequest_Post) isSessionRequest_Body() {}
+
+func (*SessionRequest_Receipt) isSessionRequest_Body() {}
+
+func (*SessionRequest_Interest) isSessionRequest_Body() {}
 
 // SessionReport reports many members in one message.
 type SessionReport struct {
@@ -1973,6 +2024,9 @@ type SessionResponse struct {
 	//	*SessionResponse_Redirect
 	//	*SessionResponse_Refused
 	//	*SessionResponse_AppliedAnswers
+	//	*SessionResponse_Post
+	//	*SessionResponse_Receipt
+	//	*SessionResponse_Address
 	Body          isSessionResponse_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2078,6 +2132,33 @@ func (x *SessionResponse) GetAppliedAnswers() uint64 {
 	return 0
 }
 
+func (x *SessionResponse) GetPost() *Post {
+	if x != nil {
+		if x, ok := x.Body.(*SessionResponse_Post); ok {
+			return x.Post
+		}
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Body.(*SessionResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetAddress() *AddressUpdate {
+	if x != nil {
+		if x, ok := x.Body.(*SessionResponse_Address); ok {
+			return x.Address
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Body interface {
 	isSessionResponse_Body()
 }
@@ -2117,6 +2198,21 @@ type SessionResponse_AppliedAnswers struct {
 	AppliedAnswers uint64 `protobuf:"varint,7,opt,name=applied_answers,json=appliedAnswers,proto3,oneof"`
 }
 
+type SessionResponse_Post struct {
+	// A message from another proc.
+	Post *Post `protobuf:"bytes,8,opt,name=post,proto3,oneof"`
+}
+
+type SessionResponse_Receipt struct {
+	// What became of a message that a member of this session has posted.
+	Receipt *Receipt `protobuf:"bytes,9,opt,name=receipt,proto3,oneof"`
+}
+
+type SessionResponse_Address struct {
+	// Where somebody is to be found.
+	Address *AddressUpdate `protobuf:"bytes,10,opt,name=address,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Body() {}
 
 func (*SessionResponse_AckedSeq) isSessionResponse_Body() {}
@@ -2130,6 +2226,12 @@ func (*SessionResponse_Redirect) isSessionResponse_Body() {}
 func (*SessionResponse_Refused) isSessionResponse_Body() {}
 
 func (*SessionResponse_AppliedAnswers) isSessionResponse_Body() {}
+
+func (*SessionResponse_Post) isSessionResponse_Body() {}
+
+func (*SessionResponse_Receipt) isSessionResponse_Body() {}
+
+func (*SessionResponse_Address) isSessionResponse_Body() {}
 
 // Verdicts in order of (world, role, rank).
 type Verdicts struct {
@@ -2187,7 +2289,9 @@ type Welcome struct {
 	// The state's number.
 	Number uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
 	// The node's name, for people.
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	// The leader relays: it takes posts, receipts and interests.
+	Relays        bool `protobuf:"varint,5,opt,name=relays,proto3" json:"relays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2250,11 +2354,18 @@ func (x *Welcome) GetNode() string {
 	return ""
 }
 
+func (x *Welcome) GetRelays() bool {
+	if x != nil {
+		return x.Relays
+	}
+	return false
+}
+
 var File_muster_v1_member_proto protoreflect.FileDescriptor
 
 const file_muster_v1_member_proto_rawDesc = "" +
 	"\n" +
-	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xbf\x03\n" +
+	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x15muster/v1/relay.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xbf\x03\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x12\n" +
@@ -2396,7 +2507,7 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12#\n" +
 	"\rhighest_order\x18\x02 \x01(\x04R\fhighestOrder\x12\x1f\n" +
 	"\vmaster_port\x18\x03 \x01(\rR\n" +
-	"masterPort\"\xbd\x02\n" +
+	"masterPort\"\xc7\x03\n" +
 	"\x0eSessionRequest\x12(\n" +
 	"\x05hello\x18\x01 \x01(\v2\x10.muster.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.muster.v1.SessionReportH\x00R\x06report\x12.\n" +
@@ -2404,12 +2515,15 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\vstop_result\x18\x04 \x01(\v2\x15.muster.v1.StopResultH\x00R\n" +
 	"stopResult\x12.\n" +
 	"\astarted\x18\x05 \x01(\v2\x12.muster.v1.StartedH\x00R\astarted\x12+\n" +
-	"\x06exited\x18\x06 \x01(\v2\x11.muster.v1.ExitedH\x00R\x06exitedB\x06\n" +
+	"\x06exited\x18\x06 \x01(\v2\x11.muster.v1.ExitedH\x00R\x06exited\x12%\n" +
+	"\x04post\x18\a \x01(\v2\x0f.muster.v1.PostH\x00R\x04post\x12.\n" +
+	"\areceipt\x18\b \x01(\v2\x12.muster.v1.ReceiptH\x00R\areceipt\x121\n" +
+	"\binterest\x18\t \x01(\v2\x13.muster.v1.InterestH\x00R\binterestB\x06\n" +
 	"\x04body\"}\n" +
 	"\rSessionReport\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
 	"\x05alive\x18\x02 \x03(\v2\x13.muster.v1.RankRunsR\x05alive\x12/\n" +
-	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\xd5\x02\n" +
+	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\xe2\x03\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.muster.v1.WelcomeH\x00R\awelcome\x12\x1d\n" +
 	"\tacked_seq\x18\x02 \x01(\x04H\x00R\backedSeq\x121\n" +
@@ -2417,15 +2531,20 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\x05order\x18\x04 \x01(\v2\x10.muster.v1.OrderH\x00R\x05order\x123\n" +
 	"\bredirect\x18\x05 \x01(\v2\x15.muster.v1.LeaderHintH\x00R\bredirect\x12.\n" +
 	"\arefused\x18\x06 \x01(\v2\x12.muster.v1.RefusalH\x00R\arefused\x12)\n" +
-	"\x0fapplied_answers\x18\a \x01(\x04H\x00R\x0eappliedAnswersB\x06\n" +
+	"\x0fapplied_answers\x18\a \x01(\x04H\x00R\x0eappliedAnswers\x12%\n" +
+	"\x04post\x18\b \x01(\v2\x0f.muster.v1.PostH\x00R\x04post\x12.\n" +
+	"\areceipt\x18\t \x01(\v2\x12.muster.v1.ReceiptH\x00R\areceipt\x124\n" +
+	"\aaddress\x18\n" +
+	" \x01(\v2\x18.muster.v1.AddressUpdateH\x00R\aaddressB\x06\n" +
 	"\x04body\":\n" +
 	"\bVerdicts\x12.\n" +
-	"\bverdicts\x18\x01 \x03(\v2\x12.muster.v1.VerdictR\bverdicts\"h\n" +
+	"\bverdicts\x18\x01 \x03(\v2\x12.muster.v1.VerdictR\bverdicts\"\x80\x01\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\traft_term\x18\x02 \x01(\x04R\braftTerm\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04nodeB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x16\n" +
+	"\x06relays\x18\x05 \x01(\bR\x06relaysB!Z\x1fmuster/proto/muster/v1;musterv1b\x06proto3"
 
 var (
 	file_muster_v1_member_proto_rawDescOnce sync.Once
@@ -2478,8 +2597,12 @@ var file_muster_v1_member_proto_goTypes = []any{
 	(Status)(0),             // 33: muster.v1.Status
 	(*Exec)(nil),            // 34: muster.v1.Exec
 	(*Exit)(nil),            // 35: muster.v1.Exit
-	(*LeaderHint)(nil),      // 36: muster.v1.LeaderHint
-	(*Refusal)(nil),         // 37: muster.v1.Refusal
+	(*Post)(nil),            // 36: muster.v1.Post
+	(*Receipt)(nil),         // 37: muster.v1.Receipt
+	(*Interest)(nil),        // 38: muster.v1.Interest
+	(*LeaderHint)(nil),      // 39: muster.v1.LeaderHint
+	(*Refusal)(nil),         // 40: muster.v1.Refusal
+	(*AddressUpdate)(nil),   // 41: muster.v1.AddressUpdate
 }
 var file_muster_v1_member_proto_depIdxs = []int32{
 	26, // 0: muster.v1.JoinRequest.role:type_name -> muster.v1.Role
@@ -2523,19 +2646,25 @@ var file_muster_v1_member_proto_depIdxs = []int32{
 	17, // 38: muster.v1.SessionRequest.stop_result:type_name -> muster.v1.StopResult
 	11, // 39: muster.v1.SessionRequest.started:type_name -> muster.v1.Started
 	12, // 40: muster.v1.SessionRequest.exited:type_name -> muster.v1.Exited
-	5,  // 41: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
-	6,  // 42: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
-	25, // 43: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
-	24, // 44: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
-	8,  // 45: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
-	36, // 46: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
-	37, // 47: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
-	7,  // 48: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	36, // 41: muster.v1.SessionRequest.post:type_name -> muster.v1.Post
+	37, // 42: muster.v1.SessionRequest.receipt:type_name -> muster.v1.Receipt
+	38, // 43: muster.v1.SessionRequest.interest:type_name -> muster.v1.Interest
+	5,  // 44: muster.v1.SessionReport.alive:type_name -> muster.v1.RankRuns
+	6,  // 45: muster.v1.SessionReport.reports:type_name -> muster.v1.ProcReport
+	25, // 46: muster.v1.SessionResponse.welcome:type_name -> muster.v1.Welcome
+	24, // 47: muster.v1.SessionResponse.verdicts:type_name -> muster.v1.Verdicts
+	8,  // 48: muster.v1.SessionResponse.order:type_name -> muster.v1.Order
+	39, // 49: muster.v1.SessionResponse.redirect:type_name -> muster.v1.LeaderHint
+	40, // 50: muster.v1.SessionResponse.refused:type_name -> muster.v1.Refusal
+	36, // 51: muster.v1.SessionResponse.post:type_name -> muster.v1.Post
+	37, // 52: muster.v1.SessionResponse.receipt:type_name -> muster.v1.Receipt
+	41, // 53: muster.v1.SessionResponse.address:type_name -> muster.v1.AddressUpdate
+	7,  // 54: muster.v1.Verdicts.verdicts:type_name -> muster.v1.Verdict
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_muster_v1_member_proto_init() }
@@ -2544,6 +2673,7 @@ func file_muster_v1_member_proto_init() {
 		return
 	}
 	file_muster_v1_reason_proto_init()
+	file_muster_v1_relay_proto_init()
 	file_muster_v1_system_proto_init()
 	file_muster_v1_world_proto_init()
 	file_muster_v1_member_proto_msgTypes[7].OneofWrappers = []any{
@@ -2564,6 +2694,9 @@ func file_muster_v1_member_proto_init() {
 		(*SessionRequest_StopResult)(nil),
 		(*SessionRequest_Started)(nil),
 		(*SessionRequest_Exited)(nil),
+		(*SessionRequest_Post)(nil),
+		(*SessionRequest_Receipt)(nil),
+		(*SessionRequest_Interest)(nil),
 	}
 	file_muster_v1_member_proto_msgTypes[22].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
@@ -2573,6 +2706,9 @@ func file_muster_v1_member_proto_init() {
 		(*SessionResponse_Redirect)(nil),
 		(*SessionResponse_Refused)(nil),
 		(*SessionResponse_AppliedAnswers)(nil),
+		(*SessionResponse_Post)(nil),
+		(*SessionResponse_Receipt)(nil),
+		(*SessionResponse_Address)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

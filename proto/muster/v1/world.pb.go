@@ -1205,7 +1205,9 @@ type WorldSpec struct {
 	// What a failed rank does to the others.
 	OnFailure FailurePolicy `protobuf:"varint,5,opt,name=on_failure,json=onFailure,proto3,enum=muster.v1.FailurePolicy" json:"on_failure,omitempty"`
 	// The world's own timeouts; zeros take the settings.
-	Timeouts      *Timeouts `protobuf:"bytes,6,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	Timeouts *Timeouts `protobuf:"bytes,6,opt,name=timeouts,proto3" json:"timeouts,omitempty"`
+	// Where those of its procs are reached that have no address of their own, "scheme:rest", at most 256 bytes; may be empty.
+	Address       string `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1280,6 +1282,13 @@ func (x *WorldSpec) GetTimeouts() *Timeouts {
 		return x.Timeouts
 	}
 	return nil
+}
+
+func (x *WorldSpec) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 // Condition is a world's status with what people ask next.
@@ -1552,7 +1561,7 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"evictionNs\x12\x1f\n" +
 	"\vdelivery_ns\x18\x05 \x01(\x03R\n" +
 	"deliveryNs\x12&\n" +
-	"\x0fproc_timeout_ns\x18\x06 \x01(\x03R\rprocTimeoutNs\"\xfe\x01\n" +
+	"\x0fproc_timeout_ns\x18\x06 \x01(\x03R\rprocTimeoutNs\"\x98\x02\n" +
 	"\tWorldSpec\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12&\n" +
 	"\x05shape\x18\x02 \x01(\v2\x10.muster.v1.ShapeR\x05shape\x12$\n" +
@@ -1560,7 +1569,8 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"\x04exec\x18\x04 \x01(\v2\x0f.muster.v1.ExecR\x04exec\x127\n" +
 	"\n" +
 	"on_failure\x18\x05 \x01(\x0e2\x18.muster.v1.FailurePolicyR\tonFailure\x12/\n" +
-	"\btimeouts\x18\x06 \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\"\xa8\x01\n" +
+	"\btimeouts\x18\x06 \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\"\xa8\x01\n" +
 	"\tCondition\x12)\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x11.muster.v1.StatusR\x06status\x12\x19\n" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x12\"\n" +
