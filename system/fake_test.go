@@ -90,6 +90,8 @@ type fakeSessions struct {
 	mu       sync.Mutex
 	orders   []*musterv1.Order
 	verdicts []*musterv1.Verdict
+	posts    []*musterv1.Post
+	updates  []*musterv1.AddressUpdate
 	attached map[identity]bool
 }
 
@@ -103,6 +105,24 @@ func (s *fakeSessions) Tell(v *musterv1.Verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verdicts = append(s.verdicts, v)
+}
+
+func (s *fakeSessions) Pass(p *musterv1.Post) musterv1.Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.attached[identityOf(p.To.Proc)] {
+		return musterv1.Delivery_DELIVERY_AWAY
+	}
+	s.posts = append(s.posts, p)
+	return musterv1.Delivery_DELIVERY_UNSPECIFIED
+}
+
+func (s *fakeSessions) Settle(*musterv1.Receipt) {}
+
+func (s *fakeSessions) Locate(u *musterv1.AddressUpdate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updates = append(s.updates, u)
 }
 
 func (s *fakeSessions) Attached(p *musterv1.ProcRef) bool {

@@ -14,6 +14,7 @@ import (
 	"muster/system/clock"
 	"muster/system/deliver"
 	"muster/system/health"
+	"muster/system/route"
 )
 
 const (
@@ -36,6 +37,7 @@ type leadership struct {
 	clock     *clock.Clock
 	timers    *health.Index
 	orders    *deliver.Queue
+	routes    *route.Table
 	collector *collector
 	gone      *goneHolders
 	brake     brakeWatch // watch's
@@ -54,6 +56,7 @@ func newLeadership(t Term, s State, sessions Sessions, c *counts) *leadership {
 		lastSeal: time.Now(),
 	}
 	l.collector = newCollector(s, t.Poke)
+	l.routes = route.NewTable(l.locate, sessions.Locate)
 	return l
 }
 
@@ -96,6 +99,7 @@ func (l *leadership) run() {
 	g.Go(func() error { l.clock.Run(ctx); return nil })
 	g.Go(func() error { l.watch(ctx); return nil })
 	g.Go(func() error { l.orders.Run(ctx, l.deliver); return nil })
+	g.Go(func() error { l.routes.Run(ctx); return nil })
 	_ = g.Wait()
 }
 
@@ -248,6 +252,7 @@ func (l *leadership) applied(e fsm.Effects) {
 	l.timers.Add(e.Timers...)
 	l.orders.Add(e.Orders...)
 	l.counts.expired.Add(uint64(e.Expired))
+	l.routes.Moved(e.Moved, e.MovedWorlds)
 	for _, v := range e.Verdicts {
 		l.sessions.Tell(v)
 	}

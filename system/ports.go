@@ -62,6 +62,12 @@ type Sessions interface {
 	Deliver(*musterv1.Order)
 	// Tell hands a verdict to the session that speaks for its proc, if there is one.
 	Tell(*musterv1.Verdict)
+	// Pass hands a posted message to the session that speaks for its addressee. Unspecified: it has it; else AWAY or BUSY.
+	Pass(*musterv1.Post) musterv1.Delivery
+	// Settle hands a receipt to the session that speaks for the message's sender, if there is one with room.
+	Settle(*musterv1.Receipt)
+	// Locate hands an address to the session that speaks for whom it is told, if there is one.
+	Locate(*musterv1.AddressUpdate)
 	// Attached tells whether a session speaks for that incarnation.
 	Attached(*musterv1.ProcRef) bool
 }

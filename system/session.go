@@ -9,8 +9,8 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-// Session is one member's process on the leader, in one term. Its methods are called by its stream: Hello, Report, Hold and Release
-// by one goroutine at a time, Answer by another.
+// Session is one member's process on the leader, in one term. Its methods are called by its stream: Hello, Report, Hold, Release
+// and what relay.go has by one goroutine at a time, Answer by another.
 type Session struct {
 	l        *leadership
 	acked    func(uint64)
@@ -48,6 +48,7 @@ func (s *Session) Hello(ctx context.Context, h *musterv1.Hello) (verdicts []*mus
 	var held []*musterv1.HeldRank
 	speaksFor, held = accepted(h, verdicts)
 	s.l.gone.back(speaksFor)
+	s.l.routes.End(speaksFor) // the session says anew what they are interested in
 	s.members = speaksFor
 	s.reporter = s.l.collector.reporter(speaksFor, held, s.acked, s.verdicts)
 	return verdicts, speaksFor, number, nil
@@ -140,4 +141,5 @@ func (s *Session) Close(silent []*musterv1.HelloMember) {
 		s.l.state.Read(s.l.gone.sweep)
 	}
 	s.l.gone.ended(silent)
+	s.l.routes.End(silent)
 }

@@ -25,7 +25,7 @@ func refusal(reason musterv1.Reason) *musterv1.Outcome {
 // answering runs a stream's answerer. apply is asked for each batch.
 func answering(t *testing.T, apply func(*musterv1.Answers) (*musterv1.Outcome, error)) (s *stream, answers chan *musterv1.Answer, ended chan error, end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s = &stream{out: newOutbox(), apply: func(_ context.Context, a *musterv1.Answers) (*musterv1.Outcome, error) { return apply(a) }}
+	s = &stream{out: newOutbox(&share{}), apply: func(_ context.Context, a *musterv1.Answers) (*musterv1.Outcome, error) { return apply(a) }}
 	answers, ended = make(chan *musterv1.Answer, maxAnswers), make(chan error, 1)
 	go func() { ended <- s.answer(ctx, answers) }()
 	return s, answers, ended, cancel

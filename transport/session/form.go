@@ -40,6 +40,12 @@ func checkForm(m *musterv1.SessionRequest) error {
 		return checkRank("started", body.Started.GetProc(), body.Started.GetOrder())
 	case *musterv1.SessionRequest_Exited:
 		return checkExited(body.Exited)
+	case *musterv1.SessionRequest_Post:
+		return checkPost(body.Post)
+	case *musterv1.SessionRequest_Receipt:
+		return checkReceipt(body.Receipt)
+	case *musterv1.SessionRequest_Interest:
+		return checkInterest(body.Interest)
 	}
 	return invalid("body", "holds nothing that this version knows")
 }

@@ -22,6 +22,7 @@ type Hub struct {
 	node   string
 	log    hclog.Logger
 
+	relayed  share
 	mu       sync.Mutex
 	streams  map[*stream]struct{}
 	speakers map[member]*stream

@@ -23,7 +23,7 @@ func members(ranks ...uint32) []*musterv1.HelloMember {
 
 func enter(t *testing.T, h *Hub) *stream {
 	t.Helper()
-	s := &stream{hub: h, out: newOutbox(), end: func() {}}
+	s := &stream{hub: h, out: newOutbox(&share{}), end: func() {}}
 	require.True(t, h.enter(s))
 	return s
 }
@@ -78,19 +78,19 @@ func TestHub_EndedStreamSpeaksForNobody(t *testing.T) {
 func TestHub_CloseRefusesLaterStreams(t *testing.T) {
 	h := newTestHub()
 	ended := make(chan struct{})
-	s := &stream{hub: h, out: newOutbox(), end: func() { close(ended) }}
+	s := &stream{hub: h, out: newOutbox(&share{}), end: func() { close(ended) }}
 	require.True(t, h.enter(s))
 	go func() {
 		<-ended
 		h.leave(s)
 	}()
 	h.Close(t.Context())
-	require.False(t, h.enter(&stream{hub: h, out: newOutbox()}))
+	require.False(t, h.enter(&stream{hub: h, out: newOutbox(&share{})}))
 }
 
 // TestOutbox: acknowledgements are cumulative, what is queued keeps its order, and a reader that does not read is found out.
 func TestOutbox(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(&share{})
 	o.ack(3)
 	o.ack(5)
 	o.ack(4)

@@ -20,6 +20,7 @@ type outbox struct {
 	answers  count
 	ordered  map[member]uint64 // the greatest order that each addressee was sent
 	overflow bool
+	relayed  relayed
 }
 
 // count is something that is acknowledged cumulatively.
@@ -36,7 +37,10 @@ func (c *count) take() (uint64, bool) {
 	return c.reached, news
 }
 
-func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1), ordered: map[member]uint64{}} }
+// newOutbox returns an empty one. of is what all outboxes of the node may hold together of relayed messages.
+func newOutbox(of *share) *outbox {
+	return &outbox{wake: make(chan struct{}, 1), ordered: map[member]uint64{}, relayed: relayed{of: of}}
+}
 
 func (o *outbox) poke() {
 	select {
@@ -103,7 +107,8 @@ func (o *outbox) forgetOrders() {
 	o.mu.Unlock()
 }
 
-// take empties the outbox: verdicts and orders in the order they came, then the acknowledgements.
+// take empties the outbox: verdicts and orders in the order they came, then the acknowledgements, and some of what is relayed. What is
+// left of that wakes the writer again, so that whatever has come meanwhile goes first.
 func (o *outbox) take() (out []*musterv1.SessionResponse, overflow bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -114,5 +119,27 @@ func (o *outbox) take() (out []*musterv1.SessionResponse, overflow bool) {
 	if n, news := o.answers.take(); news {
 		out = append(out, &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AppliedAnswers{AppliedAnswers: n}})
 	}
-	return out, o.overflow
+	some, more := o.relayed.take()
+	if more {
+		o.poke()
+	}
+	return append(out, some...), o.overflow
+}
+
+// relay queues what is relayed; false if there is no room for it.
+func (o *outbox) relay(r *musterv1.SessionResponse) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.relayed.add(r) {
+		return false
+	}
+	o.poke()
+	return true
+}
+
+// discard gives back what the outbox has of the node's share, for good.
+func (o *outbox) discard() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.relayed.close()
 }

@@ -39,7 +39,8 @@ type stream struct {
 
 // Serve serves one stream until it, its term or the Hub ends. Without a published term here it answers a redirect.
 func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1.SessionResponse]) error {
-	s := &stream{hub: h, grpc: g, out: newOutbox()}
+	s := &stream{hub: h, grpc: g, out: newOutbox(&h.relayed)}
+	defer s.out.discard()
 	session, err := h.sys.Attach(s.out.ack, s.out.tell)
 	if err != nil {
 		return s.redirect()
@@ -158,6 +159,9 @@ func (s *stream) read(ctx context.Context, answers chan<- *musterv1.Answer) erro
 			}
 		default:
 			if s.greeted.Load() {
+				if s.relay(m) {
+					continue
+				}
 				select {
 				case answers <- s.take(m):
 				case <-ctx.Done():
@@ -182,7 +186,7 @@ func (s *stream) hello(ctx context.Context, h *musterv1.Hello) error {
 	}
 	epoch, raftTerm := s.session.Term()
 	s.out.put(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Welcome{Welcome: &musterv1.Welcome{
-		Epoch: epoch, RaftTerm: raftTerm, Number: number, Node: s.hub.node,
+		Epoch: epoch, RaftTerm: raftTerm, Number: number, Node: s.hub.node, Relays: true,
 	}}})
 	if len(verdicts) > 0 {
 		s.out.tell(verdicts)
