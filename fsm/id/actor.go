@@ -3,6 +3,7 @@ package id
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -19,6 +20,28 @@ type ActorID struct {
 // ParseActorID reads world[rank].actor[pid] or world[rank].actor.
 func ParseActorID(text string) (ActorID, error) {
 	return parse("actor id", "world[rank].actor[pid]", text, (*parser).actor)
+}
+
+// ParseActorOf reads an actor as it is named within its proc: actor[pid] or actor.
+func ParseActorOf(proc ProcID, text string) (ActorID, error) {
+	return parse("actor", "actor[pid]", text, func(p *parser) ActorID {
+		a := ActorID{Proc: proc, Actor: p.name("actor")}
+		if p.rest != "" {
+			a.PID = p.index("pid", math.MaxUint64)
+		}
+		return a
+	})
+}
+
+// ParsePartOf reads an actor, or a port of one, as they are named within their proc: actor[pid], actor, or actor[pid][port].
+func ParsePartOf(proc ProcID, text string) (Ref, error) {
+	if strings.Count(text, "[") < 2 {
+		return refOrError(ParseActorOf(proc, text))
+	}
+	return refOrError(parse("port", "actor[pid][port]", text, func(p *parser) PortID {
+		a := ActorID{Proc: proc, Actor: p.name("actor"), PID: p.index("pid", math.MaxUint64)}
+		return PortID{Actor: a, Port: p.index("port", math.MaxUint64)}
+	}))
 }
 
 // Validate says which rule a breaks, nil if none.

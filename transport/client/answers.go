@@ -48,12 +48,13 @@ func (s *session) applied(count uint64) error {
 	return nil
 }
 
-// answer says what has come up since: orders accepted, what became of ranks, results of stops, actors that failed, the end.
+// answer says what has come up since: orders accepted, what became of ranks, results of stops, actors that failed, the end, and last what
+// is posted.
 func (s *session) answer() error {
 	if s.leader == nil {
 		return nil // the welcome brings it back here
 	}
-	for _, say := range []func() error{s.confirm, s.sayRanks, s.sayResults, s.sayFailures, s.sayEnd} {
+	for _, say := range []func() error{s.confirm, s.sayRanks, s.sayResults, s.sayFailures, s.sayInterests, s.sayEnd, s.sayPosts} {
 		if err := say(); err != nil {
 			return err
 		}

@@ -2,7 +2,9 @@ package client
 
 import (
 	"fmt"
+	"strings"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -24,17 +26,28 @@ func (f *failures) acknowledge(number uint64) {
 	}
 }
 
-// ActorFailed reports that an actor of this member failed: the member is not healthy any more. It does not wait for the
-// report. actor is at most 256 bytes, pid is 0 for a root actor, cause is at most 1 KiB. The error says that 64 such reports
-// wait already, as no leader has answered.
-func (m *Member) ActorFailed(actor string, pid uint64, cause string) error {
+// maxCause is how many bytes of a cause are told.
+const maxCause = 1024
+
+// ReportFailure reports that an actor of this member, "name" or "name[pid]", failed: the member is not healthy any more. It does not wait
+// for the report, which has the first KiB of the cause. The error says that the name is malformed, or that 64 such reports wait already,
+// as no leader has answered.
+func (m *Member) ReportFailure(actor string, cause error) error {
+	failed, err := id.ParseActorOf(m.procID(), actor)
+	if err != nil {
+		return fmt.Errorf("report failure: %w", err)
+	}
+	text := strings.ToValidUTF8(cause.Error(), "?")
+	if len(text) > maxCause {
+		text = strings.ToValidUTF8(text[:maxCause], "") // a rune that was cut
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.failures.waiting) >= maxFailures {
-		return fmt.Errorf("actor %s[%d] failed: %d failures wait to be reported already", actor, pid, maxFailures)
+		return fmt.Errorf("report failure of %s: %d failures wait to be reported already", failed, maxFailures)
 	}
 	m.failures.added++
-	m.failures.waiting = append(m.failures.waiting, &musterv1.FailedActor{Actor: actor, Pid: pid, Cause: cause})
+	m.failures.waiting = append(m.failures.waiting, &musterv1.FailedActor{Actor: failed.Actor, Pid: failed.PID, Cause: text})
 	m.poke()
 	return nil
 }

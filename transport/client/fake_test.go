@@ -203,7 +203,7 @@ func (n *fakeNode) Session(stream musterv1grpc.MemberService_SessionServer) erro
 
 func (s *fakeSession) welcome(epoch, term, number uint64) error {
 	return s.Send(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_Welcome{
-		Welcome: &musterv1.Welcome{Epoch: epoch, RaftTerm: term, Number: number},
+		Welcome: &musterv1.Welcome{Epoch: epoch, RaftTerm: term, Number: number, Relays: true},
 	}})
 }
 
@@ -251,7 +251,7 @@ func (s *fakeSession) serve(epoch, term uint64, each func(*musterv1.SessionReque
 				if err := s.ack(report.GetSeq()); err != nil {
 					return err
 				}
-			} else if message.GetHello() == nil {
+			} else if isAnswer(message) {
 				answers++
 				if err := s.Send(&musterv1.SessionResponse{Body: &musterv1.SessionResponse_AppliedAnswers{AppliedAnswers: answers}}); err != nil {
 					return err
@@ -263,6 +263,11 @@ func (s *fakeSession) serve(epoch, term uint64, each func(*musterv1.SessionReque
 			}
 		}
 	}
+}
+
+// isAnswer tells what is applied, and counted, from what is relayed.
+func isAnswer(m *musterv1.SessionRequest) bool {
+	return m.GetHello() == nil && m.GetPost() == nil && m.GetReceipt() == nil && m.GetInterest() == nil
 }
 
 const (

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 )
@@ -48,6 +49,28 @@ type MemberConfig struct {
 	// OnRejoin hears that the member has joined again, under its new incarnation. It must return soon and must not call Leave
 	// or Close.
 	OnRejoin func(proc *musterv1.ProcRef)
+	// Actors are handlers for what others post to this member, by name as in Handle. They are there before the first message can come.
+	Actors map[string]MessageHandler
+	// OnAddress hears where a proc is that the member has posted to or resolved: the first time, and when that changes. It must return
+	// soon and must not call Leave or Close.
+	OnAddress func(at Location)
+}
+
+// handlers are Actors by where they listen.
+func (cfg MemberConfig) handlers() (map[listening]MessageHandler, error) {
+	out := map[listening]MessageHandler{}
+	for name, handler := range cfg.Actors {
+		ref, err := id.ParsePartOf(id.ProcID{World: id.WorldID(cfg.World), Rank: cfg.Rank}, name)
+		if err != nil {
+			return nil, fmt.Errorf("client: join: Actors: %w", err)
+		}
+		at := listeningAt(endpointOf(ref))
+		if out[at] != nil {
+			return nil, fmt.Errorf("client: join: Actors: %s is there twice", name)
+		}
+		out[at] = handler
+	}
+	return out, nil
 }
 
 // Handler does what the cluster orders.
@@ -153,6 +176,10 @@ func (c *Client) Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	handlers, err := cfg.handlers()
+	if err != nil {
+		return nil, err
+	}
 	if !c.addMember() {
 		return nil, fmt.Errorf("join: %w", ErrClosed)
 	}
@@ -162,7 +189,7 @@ func (c *Client) Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 		return nil, err
 	}
 	cfg.TakeOver, cfg.AssignRank, cfg.Rank = false, false, first.GetProc().GetRank()
-	m := newMember(c, cfg, first)
+	m := newMember(c, cfg, handlers, first)
 	go m.run()
 	return m, nil
 }

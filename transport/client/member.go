@@ -28,6 +28,9 @@ type Member struct {
 	membershipSlot chan struct{}
 	handlers       sync.WaitGroup
 	host           *hosting // of hosts
+	posts          *postbox
+	inbox          *inbox
+	interests      *interests
 
 	// mu guards the rest.
 	mu       sync.Mutex
@@ -41,7 +44,7 @@ type Member struct {
 	err      error
 }
 
-func newMember(c *Client, cfg MemberConfig, first membership) *Member {
+func newMember(c *Client, cfg MemberConfig, handlers map[listening]MessageHandler, first membership) *Member {
 	m := &Member{
 		client: c, cfg: cfg, done: make(chan struct{}), wake: make(chan struct{}, 1), membershipSlot: make(chan struct{}, 1),
 	}
@@ -53,6 +56,10 @@ func newMember(c *Client, cfg MemberConfig, first membership) *Member {
 	m.become(first)
 	if cfg.Host == nil {
 		m.handlers.Go(m.watchOrphan)
+	}
+	m.posts, m.inbox, m.interests = newPostbox(m.poke), newInbox(m), newInterests()
+	for at, handler := range handlers {
+		_, _ = m.inbox.listen(at, handler) // nobody listens there yet
 	}
 	return m
 }
@@ -162,6 +169,7 @@ func (m *Member) run() {
 	}
 	m.cancel(err)
 	m.endStop()
+	m.inbox.close()
 	switch {
 	case errors.Is(err, errLeft):
 		err = nil
@@ -171,6 +179,7 @@ func (m *Member) run() {
 	m.mu.Lock()
 	m.err = err
 	m.mu.Unlock()
+	m.posts.close(err)
 	close(m.done)
 }
 

@@ -212,7 +212,7 @@ func TestMember_RejoinRefused(t *testing.T) {
 }
 
 // Failed actors are told at once, and again until a report that carried them is acknowledged.
-func TestMember_ActorFailed(t *testing.T) {
+func TestMember_ReportFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(t, "n1")
 		f.nodes["n1"].admit(501)
@@ -244,9 +244,9 @@ func TestMember_ActorFailed(t *testing.T) {
 		}
 		m := joinW(t, f.client(t, "n1"), MemberConfig{})
 		time.Sleep(time.Second)
-		require.NoError(t, m.ActorFailed("trainer", 0, "nan"))
+		require.NoError(t, m.ReportFailure("trainer", errors.New("nan")))
 		time.Sleep(4500 * time.Millisecond)
-		require.NoError(t, m.ActorFailed("loader", 2, "eof"))
+		require.NoError(t, m.ReportFailure("loader[2]", errors.New("eof")))
 		time.Sleep(2 * time.Second)
 		require.Equal(t, []string{
 			"1s 2: 1 failed, first trainer", "2s 3: 1 failed, first trainer", "5.5s 5: 1 failed, first loader",

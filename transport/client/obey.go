@@ -35,6 +35,12 @@ func (s *session) obey(frame *musterv1.SessionResponse) error {
 		return s.ordered(body.Order)
 	case *musterv1.SessionResponse_AppliedAnswers:
 		return s.applied(body.AppliedAnswers)
+	case *musterv1.SessionResponse_Post:
+		return s.posted(body.Post)
+	case *musterv1.SessionResponse_Receipt:
+		s.member.posts.receipt(body.Receipt)
+	case *musterv1.SessionResponse_Address:
+		return s.located(body.Address)
 	}
 	return nil
 }
@@ -50,13 +56,18 @@ func (s *session) welcome(welcome *musterv1.Welcome) error {
 	}
 	c.leader.observe(leader)
 	c.leader.trust(s.address)
-	s.leader = leader
+	s.leader, s.relays = leader, welcome.GetRelays()
 	m.extend(s.helloSent)
 	for _, order := range s.ended {
 		m.host.acknowledge(order)
 	}
 	if err := s.report(); err != nil {
 		return err
+	}
+	if s.relays {
+		if err := s.beginRelay(); err != nil {
+			return err
+		}
 	}
 	return s.answer()
 }

@@ -41,6 +41,7 @@ type session struct {
 	helloSent time.Time
 	// leader is nil before the welcome; nothing is obeyed before it.
 	leader *musterv1.LeaderHint
+	relays bool // the leader does
 	seq    uint64
 	// unacked reports, ascending.
 	unacked []sentReport
