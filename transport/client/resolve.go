@@ -114,7 +114,9 @@ type known struct {
 	learnt bool // told because of a post
 }
 
-func newInterests() *interests { return &interests{known: map[place]*known{}, forgot: map[place]bool{}} }
+func newInterests() *interests {
+	return &interests{known: map[place]*known{}, forgot: map[place]bool{}}
+}
 
 func (k *known) location(p place) Location {
 	return Location{Proc: p.procID(), Incarnation: k.at.GetProc().GetIncarnation(), Address: id.Address(k.at.GetAddress())}
