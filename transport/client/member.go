@@ -49,6 +49,7 @@ func newMember(c *Client, cfg MemberConfig, handlers map[listening]MessageHandle
 		client: c, cfg: cfg, done: make(chan struct{}), wake: make(chan struct{}, 1), membershipSlot: make(chan struct{}, 1),
 	}
 	m.ctx, m.cancel = context.WithCancelCause(c.ctx)
+	m.posts, m.inbox, m.interests = newPostbox(m.poke), newInbox(m), newInterests()
 	if cfg.Host != nil {
 		m.host = newHosting(m, cfg.Host)
 		m.handlers.Go(func() { m.host.loop(m.ctx) })
@@ -57,7 +58,6 @@ func newMember(c *Client, cfg MemberConfig, handlers map[listening]MessageHandle
 	if cfg.Host == nil {
 		m.handlers.Go(m.watchOrphan)
 	}
-	m.posts, m.inbox, m.interests = newPostbox(m.poke), newInbox(m), newInterests()
 	for at, handler := range handlers {
 		_, _ = m.inbox.listen(at, handler) // nobody listens there yet
 	}

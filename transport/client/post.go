@@ -39,8 +39,6 @@ type Posted struct {
 	answers  int // copies of which is known what became of them
 	ready    bool
 	settled  bool
-	last     musterv1.Delivery // of the latest attempt
-	why      string
 	pause    time.Duration
 	again    *time.Timer
 	limit    *time.Timer

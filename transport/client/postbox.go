@@ -32,11 +32,19 @@ type postbox struct {
 
 	mu     sync.Mutex
 	seq    uint64
-	lanes  map[place][]*Posted // what is not settled, oldest first
+	lanes  map[place]*lane
 	bySeq  map[uint64]*Posted
 	bytes  int
 	ready  []*Posted // heads of lanes that are to be sent
 	closed error
+}
+
+// lane is what goes to one addressee.
+type lane struct {
+	posts []*Posted // not settled, oldest first
+	// What keeps the first, and so the others: the last that was heard.
+	reason musterv1.Delivery
+	why    string
 }
 
 // place is a worker, whoever holds its rank.
@@ -52,7 +60,7 @@ func (p place) ref() *musterv1.ProcRef {
 }
 
 func newPostbox(poke func()) *postbox {
-	return &postbox{poke: poke, stream: max(rand.Uint64(), 1), lanes: map[place][]*Posted{}, bySeq: map[uint64]*Posted{}}
+	return &postbox{poke: poke, stream: max(rand.Uint64(), 1), lanes: map[place]*lane{}, bySeq: map[uint64]*Posted{}}
 }
 
 func (b *postbox) add(p *Posted, timeout time.Duration) error {
@@ -65,20 +73,27 @@ func (b *postbox) add(p *Posted, timeout time.Duration) error {
 		return fmt.Errorf("post to %s: %d posts of %d bytes wait already: wait for some of them", endpointText(p.to), len(b.bySeq), b.bytes)
 	}
 	b.seq++
-	p.seq, p.last = b.seq, musterv1.Delivery_DELIVERY_UNANSWERED
+	p.seq = b.seq
 	p.limit = time.AfterFunc(timeout, func() { b.expire(p) })
-	lane := placeOf(p.to.Proc)
-	b.lanes[lane] = append(b.lanes[lane], p)
+	l := b.lane(p)
+	if l == nil {
+		l = &lane{reason: musterv1.Delivery_DELIVERY_UNANSWERED}
+		b.lanes[placeOf(p.to.Proc)] = l
+	}
+	l.posts = append(l.posts, p)
 	b.bySeq[p.seq] = p
 	b.bytes += len(p.payload)
-	b.offer(lane)
+	b.offer(l)
 	return nil
 }
 
-// offer has a lane's head sent. Called with mu held.
-func (b *postbox) offer(lane place) {
-	if posts := b.lanes[lane]; len(posts) > 0 && posts[0].sends == 0 {
-		b.enqueue(posts[0])
+// lane is called with mu held, as are all that follow but for those that take it.
+func (b *postbox) lane(p *Posted) *lane { return b.lanes[placeOf(p.to.Proc)] }
+
+// offer has a lane's head sent.
+func (b *postbox) offer(l *lane) {
+	if len(l.posts) > 0 && l.posts[0].sends == 0 {
+		b.enqueue(l.posts[0])
 	}
 }
 
@@ -93,8 +108,8 @@ func (b *postbox) enqueue(p *Posted) {
 func (b *postbox) begin() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, posts := range b.lanes {
-		b.enqueue(posts[0])
+	for _, l := range b.lanes {
+		b.enqueue(l.posts[0])
 	}
 	slices.SortFunc(b.ready, func(x, y *Posted) int { return cmp.Compare(x.seq, y.seq) })
 }
@@ -142,17 +157,18 @@ func (b *postbox) receipt(r *musterv1.Receipt) {
 		return
 	}
 	p.answers++
+	l := b.lane(p)
+	l.reason, l.why = r.GetDelivery(), r.GetWhy()
 	switch r.GetDelivery() {
 	case musterv1.Delivery_DELIVERY_DELIVERED:
+		l.reason = musterv1.Delivery_DELIVERY_UNANSWERED
 		b.settle(p, nil)
-	case musterv1.Delivery_DELIVERY_AWAY, musterv1.Delivery_DELIVERY_BUSY, musterv1.Delivery_DELIVERY_NOT_SENDER,
-		musterv1.Delivery_DELIVERY_UNSPECIFIED, musterv1.Delivery_DELIVERY_UNANSWERED:
-		p.last, p.why = r.GetDelivery(), r.GetWhy()
+	case musterv1.Delivery_DELIVERY_AWAY, musterv1.Delivery_DELIVERY_BUSY, musterv1.Delivery_DELIVERY_NOT_SENDER:
 		b.retry(p, jitter(p.pause))
 		p.pause = min(2*p.pause, longestRetry)
 	default:
-		p.last, p.why = r.GetDelivery(), r.GetWhy()
-		b.settle(p, p.undeliverable())
+		b.settle(p, b.undeliverable(p))
+		l.reason, l.why = musterv1.Delivery_DELIVERY_UNANSWERED, ""
 	}
 }
 
@@ -161,21 +177,21 @@ func (b *postbox) expire(p *Posted) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !p.settled {
-		b.settle(p, p.undeliverable())
+		b.settle(p, b.undeliverable(p))
 	}
 }
 
-func (p *Posted) undeliverable() *Undeliverable {
-	return &Undeliverable{To: endpointText(p.to), Reason: p.last, Why: p.why, MayHaveArrived: p.sends > p.answers}
+func (b *postbox) undeliverable(p *Posted) *Undeliverable {
+	l := b.lane(p)
+	return &Undeliverable{To: endpointText(p.to), Reason: l.reason, Why: l.why, MayHaveArrived: p.sends > p.answers}
 }
 
-// settle ends a post, and has the next to the same addressee sent. Called with mu held.
+// settle ends a post, and has the next to the same addressee sent.
 func (b *postbox) settle(p *Posted, err error) {
-	lane := placeOf(p.to.Proc)
-	posts := b.lanes[lane]
-	i := slices.Index(posts, p)
-	if b.lanes[lane] = slices.Delete(posts, i, i+1); len(posts) == 1 {
-		delete(b.lanes, lane)
+	l := b.lane(p)
+	l.posts = slices.DeleteFunc(l.posts, func(other *Posted) bool { return other == p })
+	if len(l.posts) == 0 {
+		delete(b.lanes, placeOf(p.to.Proc))
 	}
 	delete(b.bySeq, p.seq)
 	b.bytes -= len(p.payload)
@@ -185,7 +201,7 @@ func (b *postbox) settle(p *Posted, err error) {
 	}
 	p.settled, p.err = true, err
 	close(p.done)
-	b.offer(lane)
+	b.offer(l)
 	b.poke()
 }
 
@@ -195,7 +211,7 @@ func (b *postbox) close(why error) {
 	defer b.mu.Unlock()
 	b.closed = cmp.Or(why, errors.New("it has left"))
 	for _, p := range b.bySeq {
-		undeliverable := p.undeliverable()
+		undeliverable := b.undeliverable(p)
 		undeliverable.Why = "the sender has ended: " + b.closed.Error()
 		b.settle(p, undeliverable)
 	}

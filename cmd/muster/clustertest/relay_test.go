@@ -120,6 +120,7 @@ func TestRelay_ComesBackInTime(t *testing.T) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
 		joinPeer(t, c.ClientAt("far"), "w", 1, nil)
+		a.say(t, "w[1].chat", "are you there?")
 		delivery := time.Duration(a.Timeouts().DeliveryNs)
 		c.Network.Isolate("far")
 		began := time.Now()
