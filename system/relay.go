@@ -15,8 +15,8 @@ func (s *Session) Post(p *musterv1.Post) *musterv1.Receipt {
 		return r
 	}
 	p.To.Proc = to
+	s.l.routes.Meet(p.From.Proc, to) // first, so that nobody hears that a message has arrived before it hears where
 	r.Delivery = s.l.sessions.Pass(p)
-	s.l.routes.Meet(p.From.Proc, to)
 	if r.Delivery == musterv1.Delivery_DELIVERY_UNSPECIFIED {
 		return nil
 	}
