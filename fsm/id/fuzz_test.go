@@ -98,6 +98,11 @@ func FuzzParseAddress(f *testing.F) {
 		if err != nil {
 			return
 		}
+		for _, other := range []Address{address, "sim:tcp:a:1", "tcp:a:1"} {
+			if seen := address.SeenFrom(other); seen.Validate() != nil || seen.Scheme() != address.Scheme() {
+				t.Fatalf("%q seen from %q is %q", address, other, seen)
+			}
+		}
 		if address.String() != text || address.Scheme()+":"+address.Rest() != text || len(text) > MaxAddressBytes {
 			t.Fatalf("%q: %q + %q", text, address.Scheme(), address.Rest())
 		}

@@ -160,6 +160,47 @@ func TestValidate_ByHand(t *testing.T) {
 	}
 }
 
+// TestAddress_SeenFrom: between two simulated addresses the way is told; whatever cannot be written like that stays as it is.
+func TestAddress_SeenFrom(t *testing.T) {
+	long := Address("sim:unix:" + strings.Repeat("x", 240))
+	for _, test := range []struct{ from, to, seen Address }{
+		{"sim:unix:@src", "sim:unix:@dst", "sim:unix:@src,unix:@dst"},
+		{"sim:unix:@src,tcp:x", "sim:tcp:y,unix:@dst", "sim:unix:@src,unix:@dst"},
+		{"tcp:a:1", "tcp:b:1", "tcp:b:1"},
+		{"tcp:a:1", "sim:tcp:b:1", "sim:tcp:b:1"},
+		{"sim:tcp:a:1", "tcp:b:1", "tcp:b:1"},
+		{"", "sim:tcp:b:1", "sim:tcp:b:1"},
+		{"sim:tcp:a:1", "", ""},
+		{"sim:sim:tcp:a:1", "sim:tcp:b:1", "sim:tcp:b:1"},
+		{"sim:tcp:a:1", "sim:sim:tcp:b:1", "sim:sim:tcp:b:1"},
+		{"sim:,", "sim:tcp:b:1", "sim:tcp:b:1"},
+		{"sim:tcp:a:1", "sim:tcp:b:1,", "sim:tcp:b:1,"},
+		{long, long, long},
+	} {
+		if seen := test.to.SeenFrom(test.from); seen != test.seen {
+			t.Errorf("%s from %s: %s, want %s", test.to, test.from, seen, test.seen)
+		}
+	}
+}
+
+// TestParsePartOf: actors and ports as they are named within their proc.
+func TestParsePartOf(t *testing.T) {
+	proc := ProcID{World: "w", Rank: 3}
+	for text, want := range map[string]string{
+		"a": "w[3].a[0]", "a[2]": "w[3].a[2]", "a[2][7]": "w[3].a[2][7]", "a[0][18446744073709551615]": "w[3].a[0][18446744073709551615]",
+	} {
+		ref, err := ParsePartOf(proc, text)
+		if err != nil || ref.String() != want {
+			t.Errorf("%s: %v, %v, want %s", text, ref, err, want)
+		}
+	}
+	for _, text := range []string{"", "a[", "a[]", "a[1", "a[1]x", "a[1][", "a[1][2]x", "a[1][2][3]", "9", "a b", "w[0].a", "a[01]", "[1]"} {
+		if ref, err := ParsePartOf(proc, text); err == nil || ref != nil {
+			t.Errorf("%q: %v, %v", text, ref, err)
+		}
+	}
+}
+
 func TestAddress(t *testing.T) {
 	for _, test := range []struct{ text, scheme, rest string }{
 		{"tcp:127.0.0.1:8080", "tcp", "127.0.0.1:8080"},

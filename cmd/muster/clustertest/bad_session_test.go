@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,57 @@ func failureOf(p *musterv1.ProcRef, actors ...*musterv1.FailedActor) *musterv1.S
 	return reportOf(&musterv1.SessionReport{Seq: 1, Reports: []*musterv1.ProcReport{{Proc: p, FailedActors: actors}}})
 }
 
+func postOf(change func(*musterv1.Post)) *musterv1.SessionRequest {
+	me := &musterv1.ProcRef{World: "old", Incarnation: 1}
+	p := &musterv1.Post{
+		Stream: 1, Seq: 1, From: &musterv1.Endpoint{Proc: me, Actor: "a"}, To: &musterv1.Endpoint{Proc: &musterv1.ProcRef{World: "old"}, Actor: "a"},
+	}
+	change(p)
+	return &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Post{Post: p}}
+}
+
+func receiptOf(r *musterv1.Receipt) *musterv1.SessionRequest {
+	return &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Receipt{Receipt: r}}
+}
+
+func interestOf(i *musterv1.Interest) *musterv1.SessionRequest {
+	return &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Interest{Interest: i}}
+}
+
+// badRelays are badSessions of what members say to each other.
+func badRelays(me *musterv1.ProcRef) []badCall {
+	hello, host := helloOf(me), &musterv1.ProcRef{World: "old", Role: musterv1.Role_ROLE_HOST, Incarnation: 1}
+	return []badCall{
+		malformed("a post first", saying(postOf(func(*musterv1.Post) {})), "hello", "first message"),
+		malformed("a post without stream", saying(hello, postOf(func(p *musterv1.Post) { p.Stream = 0 })), "post.stream", "must be given"),
+		malformed("a post without seq", saying(hello, postOf(func(p *musterv1.Post) { p.Seq = 0 })), "post.stream", "must be given"),
+		malformed("a post from nobody", saying(hello, postOf(func(p *musterv1.Post) { p.From = nil })), "post.from.proc.world", "1 to 63 runes"),
+		malformed("a post from a host", saying(hello, postOf(func(p *musterv1.Post) { p.From.Proc = host })), "post.from.proc.role", "only workers"),
+		malformed("a post of no incarnation", saying(hello, postOf(func(p *musterv1.Post) { p.From.Proc.Incarnation = 0 })), "post.from.proc.incarnation", "missing"),
+		malformed("a post from an odd actor", saying(hello, postOf(func(p *musterv1.Post) { p.From.Actor = "a b" })), "post.from.actor", "' '"),
+		malformed("a post to nobody", saying(hello, postOf(func(p *musterv1.Post) { p.To = nil })), "post.to.proc.world", "1 to 63 runes"),
+		malformed("a post to rank 2^24", saying(hello, postOf(func(p *musterv1.Post) { p.To.Proc.Rank = 1 << 24 })), "post.to.proc.rank", "below 16777216"),
+		malformed("a post to no actor", saying(hello, postOf(func(p *musterv1.Post) { p.To.Actor = "" })), "post.to.actor", "empty"),
+		malformed("a post to a long name", saying(hello, postOf(func(p *musterv1.Post) { p.To.Actor = strings.Repeat("a", 64) })), "post.to.actor", "longer than 63"),
+		malformed("a post over 64 KiB", saying(hello, postOf(func(p *musterv1.Post) { p.Payload = make([]byte, 64<<10+1) })), "post.payload", "at most 65536"),
+		malformed("a receipt for nobody", saying(hello, receiptOf(&musterv1.Receipt{By: me})), "receipt.from.world", "1 to 63 runes"),
+		malformed("a receipt by nobody", saying(hello, receiptOf(&musterv1.Receipt{From: me})), "receipt.by.world", "1 to 63 runes"),
+		malformed("a receipt of the leader's", saying(hello, receiptOf(&musterv1.Receipt{
+			From: me, By: me, Delivery: musterv1.Delivery_DELIVERY_UNKNOWN_WORLD,
+		})), "receipt.delivery", "an addressee says"),
+		malformed("a receipt that talks", saying(hello, receiptOf(&musterv1.Receipt{
+			From: me, By: me, Delivery: musterv1.Delivery_DELIVERY_BUSY, Why: strings.Repeat("w", 1025),
+		})), "receipt.why", "at most 1024"),
+		malformed("an interest of nobody", saying(hello, interestOf(&musterv1.Interest{})), "interest.who.world", "1 to 63 runes"),
+		malformed("1,025 interests", saying(hello, interestOf(&musterv1.Interest{Who: me, Ask: make([]*musterv1.ProcRef, 1025)})), "interest", "at most 1024"),
+		malformed("an interest in a host", saying(hello, interestOf(&musterv1.Interest{Who: me, Ask: []*musterv1.ProcRef{host}})), "interest.ask.role", "only workers"),
+		malformed("no interest in nobody", saying(hello, interestOf(&musterv1.Interest{Who: me, Forget: []*musterv1.ProcRef{nil}})), "interest.forget.world", "1 to 63 runes"),
+		malformed("a long address", saying(hello, interestOf(&musterv1.Interest{Who: me, Known: []*musterv1.Located{
+			{Proc: me, Address: strings.Repeat("a", 257)},
+		}})), "interest.known.address", "at most 256"),
+	}
+}
+
 // badSessions end with these errors. me is a member.
 func badSessions(me *musterv1.ProcRef) []badCall {
 	hello := helloOf(me)
@@ -106,7 +158,7 @@ func TestBadInput_EndsOnlyItsSession(t *testing.T) {
 		createWorld(t, cl, "old", 1)
 		m := join(t, cl, "old", 0)
 		conn := c.Conn(c.Leader())
-		for _, b := range badSessions(m.Proc()) {
+		for _, b := range slices.Concat(badSessions(m.Proc()), badRelays(m.Proc())) {
 			b.check(t, conn)
 		}
 		err := saying(helloOf(m.Proc()), aliveOf("old", make([]byte, 5<<20)...))(within(t, patience), conn)
