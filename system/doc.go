@@ -1,5 +1,5 @@
 // Package system is what a leader does: the verbs that clients call, and one value per leadership term that keeps time, collects
-// reports, watches deadlines and delivers orders.
+// reports, watches deadlines, delivers orders, relays what members post to each other, and tells them each other's addresses.
 //
 // A System is the same on every node. While this node leads, and has built everything that a term needs from the state, it
 // holds a published leadership; verbs and sessions go through that one and fail with ErrNotLeading without it. When the

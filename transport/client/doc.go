@@ -7,8 +7,12 @@
 //
 // Client.Join makes the calling program a Member of a world: it draws a nonce, joins, and then keeps one session to the leader
 // open that reports it alive, accepts orders and obeys verdicts, through changes of the leader and outages, until Leave, Close
-// or a verdict that ends it. A Member runs one goroutine for its life, one more per session, and one while its Handler stops the
-// program; Close waits for all of them. No other goroutine outlives a call.
+// or a verdict that ends it. A Member runs one goroutine for its life, one more per session, one while its Handler stops the
+// program, and one for each actor that it handles messages of; Close waits for all of them. No other goroutine outlives a call.
+//
+// Members post to each other over the leader (Post, Handle), which keeps nothing: the sender's postbox keeps a message until a receipt
+// settles it or its time is over, and sends it again in every new session; the receiver's inbox drops copies. Whose address a member has
+// learnt so, or asked for (Resolve), it is told when it changes; each new session begins with what it knows.
 //
 // Everything exported is safe for concurrent use unless it says otherwise.
 package client
