@@ -155,8 +155,8 @@ func (i *interests) drop(p place) {
 	i.forget = append(i.forget, p)
 }
 
-// update takes what the leader tells, and tells whether it is news.
-func (i *interests) update(u *musterv1.AddressUpdate) (now Location, news bool) {
+// update takes what the leader tells; false if that is nothing. The leader tells only what is news, and so it is believed.
+func (i *interests) update(u *musterv1.AddressUpdate) (now Location, told bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	p := placeOf(u.GetLocated().GetProc())
@@ -178,16 +178,11 @@ func (i *interests) update(u *musterv1.AddressUpdate) (now Location, news bool) 
 		}
 		i.learn(p)
 	}
-	before := k.location(p)
-	first := k.at == nil
 	k.at = u.GetLocated()
-	now = k.location(p)
-	if news = first || now != before; news {
-		for _, r := range k.routes {
-			r.announce()
-		}
+	for _, r := range k.routes {
+		r.announce()
 	}
-	return now, news
+	return k.location(p), true
 }
 
 func (r *Route) announce() {
@@ -296,7 +291,7 @@ func (s *session) located(u *musterv1.AddressUpdate) error {
 	if placeOf(u.GetWho()) != placeOf(m.Proc()) {
 		return nil
 	}
-	if now, news := m.interests.update(u); news && m.cfg.OnAddress != nil {
+	if now, told := m.interests.update(u); told && m.cfg.OnAddress != nil {
 		m.cfg.OnAddress(now)
 	}
 	return s.sayInterests() // it may have one too many by now
