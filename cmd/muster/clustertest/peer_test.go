@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -89,10 +90,11 @@ func (p *peer) post(to, payload string) *client.Posted {
 	return p.Post(client.Post{From: "chat", To: to, Payload: []byte(payload)})
 }
 
-// say posts and waits until it has arrived.
+// say posts and waits until it has been handled.
 func (p *peer) say(t *testing.T, to, payload string) {
 	t.Helper()
 	require.NoError(t, p.post(to, payload).Wait(within(t, patience)))
+	synctest.Wait()
 }
 
 // requireBack waits until a post comes back, and returns why it did.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -49,45 +51,40 @@ func TestScenario_SystemJoin_ClientsExchangeAMessage(t *testing.T) {
 	}
 }
 
-// TestRelay_LeaderKilledInTheMiddle: two members post to each other while leaders die; what each posts arrives in order, nothing is lost
-// and nothing comes twice.
+// TestRelay_LeaderKilledInTheMiddle: members post to their neighbours in a ring, and leaders die while messages and receipts are on their
+// way: what each posts arrives in order, nothing is lost and nothing comes twice.
 func TestRelay_LeaderKilledInTheMiddle(t *testing.T) {
+	const ring, rounds, each = 6, 3, 60
 	bubble(t, nil, func(t *testing.T, c *Cluster) {
-		cl := c.Client()
-		createWorld(t, cl, "w", 2)
-		a, b := joinPeer(t, cl, "w", 0, nil), joinPeer(t, cl, "w", 1, nil)
-		const each = 400
-		done := make(chan bool)
-		var wantA, wantB []string
-		for i := range each {
-			wantB = append(wantB, fmt.Sprintf("w[0].chat[0]: %d", i))
-			wantA = append(wantA, fmt.Sprintf("w[1].chat[0]: %d", i))
+		var peers []*peer
+		for rank := range uint32(ring) {
+			peers = append(peers, joinPeer(t, c.Client(), "w", rank, nil))
 		}
-		go func() {
-			defer close(done)
-			var posted []*client.Posted
+		var posted []*client.Posted
+		want := make([][]string, ring)
+		for round := range rounds {
+			leader := c.Leader()
 			for i := range each {
-				posted = append(posted, a.post("w[1].chat", fmt.Sprint(i)), b.post("w[0].chat", fmt.Sprint(i)))
-				time.Sleep(20 * time.Millisecond)
-			}
-			for _, p := range posted {
-				<-p.Done()
-				if p.Err() != nil {
-					t.Error(p.Err())
+				for from, p := range peers {
+					to, text := (from+1)%ring, fmt.Sprintf("%d of round %d", i, round)
+					posted = append(posted, p.post(fmt.Sprintf("w[%d].chat", to), text))
+					want[to] = append(want[to], fmt.Sprintf("w[%d].chat[0]: %s", from, text))
 				}
 			}
-		}()
-		for range 2 {
-			time.Sleep(2 * time.Second)
-			leader := c.Leader()
+			for len(peers[0].allHeard()) < round*each+each/2 {
+				runtime.Gosched() // no time passes while messages travel
+			}
 			c.Kill(leader)
 			c.Leader()
 			c.Start(leader)
+			for _, p := range posted {
+				require.NoError(t, p.Wait(within(t, patience)))
+			}
 		}
-		<-done
-		c.Eventually("everything", func() bool { return len(a.allHeard()) >= each && len(b.allHeard()) >= each })
-		require.Equal(t, wantA, a.allHeard())
-		require.Equal(t, wantB, b.allHeard())
+		synctest.Wait() // for the handlers
+		for rank, p := range peers {
+			require.Equal(t, want[rank], p.allHeard(), "rank %d", rank)
+		}
 	})
 }
 
