@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -20,7 +19,7 @@ func (m *Member) Complete(ctx context.Context) error {
 // Fail tells the cluster that the member has failed, with the first KiB of the cause, and ends the member. What that does to the others is
 // their world's policy. Otherwise as Complete.
 func (m *Member) Fail(ctx context.Context, cause error) error {
-	return m.sayEndOf(ctx, &musterv1.ProcReport{Health: musterv1.Health_HEALTH_FAILED, Cause: endCause(cause)})
+	return m.sayEndOf(ctx, &musterv1.ProcReport{Health: musterv1.Health_HEALTH_FAILED, Cause: toldCause(cause)})
 }
 
 // sayEndOf has the session say how the member has ended. The first word counts.
@@ -59,16 +58,4 @@ func (s *session) sayEnd() error {
 		return s.report()
 	}
 	return nil
-}
-
-// causeBytes is how much of a cause is told.
-const causeBytes = 1024
-
-// endCause is what is told of a cause.
-func endCause(cause error) string {
-	text := strings.ToValidUTF8(cause.Error(), "?")
-	if len(text) > causeBytes {
-		text = strings.ToValidUTF8(text[:causeBytes], "") // a rune that was cut
-	}
-	return text
 }

@@ -185,12 +185,14 @@ func (s *session) report() error {
 	m.mu.Lock()
 	proc := m.joined.GetProc()
 	end := m.end
-	if len(m.failures.waiting) > 0 || end != nil {
-		report.Reports = []*musterv1.ProcReport{{Proc: proc, FailedActors: m.failures.waiting, Health: end.GetHealth(), Cause: end.GetCause()}}
+	own, ofRanks := m.failures.reports()
+	if len(own) > 0 || end != nil {
+		report.Reports = []*musterv1.ProcReport{{Proc: proc, FailedActors: own, Health: end.GetHealth(), Cause: end.GetCause()}}
 	} else {
 		runs := id.AppendRuns(nil, []uint32{proc.GetRank()})
 		report.Alive = []*musterv1.RankRuns{{World: proc.GetWorld(), Role: proc.GetRole(), Runs: runs}}
 	}
+	report.Reports = append(report.Reports, ofRanks...)
 	failed := m.failures.added
 	m.mu.Unlock()
 	if m.host != nil {
