@@ -16,7 +16,7 @@ import (
 
 // TestScenario_T11_UpdateSimAddress: who posts to somebody on a simulated network is told the way from its own plain address to the other's.
 func TestScenario_T11_UpdateSimAddress(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		src := joinPeer(t, cl, "proc", 0, address("sim:unix:@src"))
 		dst := joinPeer(t, cl, "proc", 1, address("sim:unix:@dst"))
@@ -29,7 +29,7 @@ func TestScenario_T11_UpdateSimAddress(t *testing.T) {
 // TestScenario_ProcAddressUpdates: a game of ping and pong of ten messages costs exactly three address updates: ping learns pong, pong
 // learns ping, and whoever has the last word learns the client.
 func TestScenario_ProcAddressUpdates(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		var ping, pong *peer
 		player := func(to string) func(*client.MemberConfig) {
@@ -59,7 +59,7 @@ func TestScenario_ProcAddressUpdates(t *testing.T) {
 // TestScenario_ProcUpdateAddressBookCache: a peer dies and comes back under the same id at a new address; who has talked to it is told, and
 // the two can talk again; across a change of the leader, too.
 func TestScenario_ProcUpdateAddressBookCache(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		a := joinPeer(t, c.Client(), "w", 0, address("tcp:a:1"))
 		dying := c.Client()
 		joinPeer(t, dying, "w", 1, address("tcp:b:1"))
@@ -85,14 +85,14 @@ func TestScenario_ProcUpdateAddressBookCache(t *testing.T) {
 
 // TestAddress_ChangedWhileNobodyLed: what changes between the death of a leader and the member's session with the next one is told by that.
 func TestAddress_ChangedWhileNobodyLed(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		a := joinPeer(t, c.ClientAt("far"), "w", 0, address("tcp:a:1"))
 		cl := c.Client()
 		b := joinPeer(t, cl, "w", 1, address("tcp:b:1"))
 		a.say(t, "w[1].chat", "hello")
 		c.Network.Isolate("far")
 		c.Kill(c.Leader())
-		require.NoError(t, b.Leave(within(t, patience)))
+		require.NoError(t, b.Leave(Within(t, Patience)))
 		joinPeer(t, cl, "w", 1, address("tcp:b:2"))
 		c.Network.Heal()
 		c.Eventually("the update", func() bool { return len(a.allTold()) >= 2 })
@@ -102,12 +102,12 @@ func TestAddress_ChangedWhileNobodyLed(t *testing.T) {
 
 // TestResolve_FollowsAProc: Resolve waits for an address, follows it until it is closed, and tells when a proc is gone.
 func TestResolve_FollowsAProc(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
-		_, err := a.Resolve(within(t, 3*time.Second), "w[1]")
+		_, err := a.Resolve(Within(t, 3*time.Second), "w[1]")
 		require.ErrorContains(t, err, "has not joined with an address")
-		_, err = a.Resolve(within(t, 3*time.Second), "w")
+		_, err = a.Resolve(Within(t, 3*time.Second), "w")
 		require.ErrorContains(t, err, "proc id")
 		type answer struct {
 			route *client.Route
@@ -115,7 +115,7 @@ func TestResolve_FollowsAProc(t *testing.T) {
 		}
 		answers := make(chan answer)
 		go func() {
-			r, err := a.Resolve(within(t, patience), "w[1]")
+			r, err := a.Resolve(Within(t, Patience), "w[1]")
 			answers <- answer{r, err}
 		}()
 		time.Sleep(5 * time.Second)
@@ -125,7 +125,7 @@ func TestResolve_FollowsAProc(t *testing.T) {
 		route := got.route
 		require.Equal(t, client.Location{Proc: id.ProcID{World: "w", Rank: 1}, Incarnation: b.Incarnation(), Address: "tcp:b:1"}, route.Location())
 		changed := route.Changed()
-		require.NoError(t, b.Leave(within(t, patience)))
+		require.NoError(t, b.Leave(Within(t, Patience)))
 		<-changed
 		require.Equal(t, client.Location{Proc: id.ProcID{World: "w", Rank: 1}}, route.Location())
 		changed = route.Changed()
@@ -144,7 +144,7 @@ func TestResolve_FollowsAProc(t *testing.T) {
 // TestDefect_D57_OneUpdatePerContact: every relayed message had the sender told the address once more. Ours is told once, and when it
 // changes.
 func TestDefect_D57_OneUpdatePerContact(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
 		b := joinPeer(t, cl, "w", 1, address("tcp:b:1"))
@@ -163,17 +163,17 @@ func TestDefect_D57_OneUpdatePerContact(t *testing.T) {
 // TestDefect_D58_NothingIsToldThatDidNotChange: a rejoin told everybody who had ever asked, the dead among them, even if the address was
 // the same. Ours tells whoever is there and interested, and only what is new to it.
 func TestDefect_D58_NothingIsToldThatDidNotChange(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a, b := joinPeer(t, cl, "w", 0, nil), joinPeer(t, cl, "w", 1, address("tcp:b:1"))
 		a.say(t, "w[1].chat", "hello")
 		stranger := joinPeer(t, cl, "w", 2, nil)
 		for range 3 { // each elects a leader that knows nothing of what was told
-			require.NoError(t, c.Leader().Node.TransferLeadership(within(t, 10*time.Second)))
+			require.NoError(t, c.Leader().Node.TransferLeadership(Within(t, 10*time.Second)))
 			time.Sleep(5 * time.Second)
 		}
 		require.Len(t, a.allTold(), 1)
-		require.NoError(t, b.Leave(within(t, patience)))
+		require.NoError(t, b.Leave(Within(t, Patience)))
 		joinPeer(t, cl, "w", 1, address("tcp:b:2"))
 		c.Eventually("the change", func() bool { return a.lastTold().Address == "tcp:b:2" })
 		require.Empty(t, stranger.allTold())
@@ -183,12 +183,12 @@ func TestDefect_D58_NothingIsToldThatDidNotChange(t *testing.T) {
 // TestDefect_D59_RejoinRewritesSimAddresses: the first contact was told the way between two simulated addresses, the rejoin was not. Ours
 // tells it both times.
 func TestDefect_D59_RejoinRewritesSimAddresses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, address("sim:tcp:a:1,tcp:x:1"))
 		b := joinPeer(t, cl, "w", 1, address("sim:tcp:y:1,tcp:b:1"))
 		a.say(t, "w[1].chat", "hello")
-		require.NoError(t, b.Leave(within(t, patience)))
+		require.NoError(t, b.Leave(Within(t, Patience)))
 		joinPeer(t, cl, "w", 1, address("sim:tcp:b:2"))
 		c.Eventually("the change", func() bool { return strings.HasSuffix(string(a.lastTold().Address), "b:2") })
 		told := a.allTold()
@@ -199,7 +199,7 @@ func TestDefect_D59_RejoinRewritesSimAddresses(t *testing.T) {
 
 // TestDefect_D60_OddSimAddresses: a nested simulated address brought the router down. Ours tells it as it is, and goes on.
 func TestDefect_D60_OddSimAddresses(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, address("sim:tcp:a:1"))
 		for i, odd := range []string{
@@ -218,15 +218,15 @@ func TestDefect_D60_OddSimAddresses(t *testing.T) {
 // TestDefect_D61_BackAtTheSameAddress: who had been away for as long as a message is tried, and came back at the same address, was
 // unreachable for ever. Ours is reached by its session, and who is interested is told the new incarnation.
 func TestDefect_D61_BackAtTheSameAddress(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 2)
+		CreateWorld(t, cl, "w", 2)
 		a, b := joinPeer(t, cl, "w", 0, nil), joinPeer(t, c.ClientAt("far"), "w", 1, address("tcp:b:1"))
 		a.say(t, "w[1].chat", "before")
 		c.Network.Isolate("far")
 		before := b.Incarnation()
 		requireBack(t, a.post("w[1].chat", "lost"))
-		c.Eventually("the expiry", func() bool { return healthOf(c, cl, "w", 1) == musterv1.Health_HEALTH_EXPIRED })
+		c.Eventually("the expiry", func() bool { return HealthOf(c, cl, "w", 1) == musterv1.Health_HEALTH_EXPIRED })
 		time.Sleep(time.Minute)
 		c.Network.Heal()
 		c.Eventually("the new incarnation", func() bool { return a.lastTold().Incarnation > before })
@@ -240,7 +240,7 @@ func TestDefect_D61_BackAtTheSameAddress(t *testing.T) {
 // TestDefect_D62_UnlikePeersAreNotOne: procs that were named by their address alone compared as equal, so that the second took the
 // first one's place. Ours have each a place of their own, even behind one address.
 func TestDefect_D62_UnlikePeersAreNotOne(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		one, two := joinPeer(t, cl, "user", 1, detached("tcp:nat:1")), joinPeer(t, cl, "user", 2, detached("tcp:nat:1"))
 		three := joinPeer(t, cl, "user", 3, detached("tcp:c:1"))
@@ -257,7 +257,7 @@ func TestDefect_D62_UnlikePeersAreNotOne(t *testing.T) {
 // TestDefect_D63_WorldBindingBehindProcBinding: an address for a whole world was hidden by that of any one proc which sorted before. Ours is
 // found for every proc that has none of its own, also for those that have not joined.
 func TestDefect_D63_WorldBindingBehindProcBinding(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		createWorldWith(t, cl, &musterv1.WorldSpec{
 			World: "w", Shape: &musterv1.Shape{Dims: []uint32{3}}, ProcsPerHost: 8, Address: "tcp:gateway:1",
@@ -267,14 +267,14 @@ func TestDefect_D63_WorldBindingBehindProcBinding(t *testing.T) {
 		for proc, want := range map[string]client.Location{
 			"w[0]": {Address: "tcp:own:1"}, "w[1]": {Address: "tcp:gateway:1", Incarnation: one.Incarnation()}, "w[2]": {Address: "tcp:gateway:1"},
 		} {
-			route, err := one.Resolve(within(t, patience), proc)
+			route, err := one.Resolve(Within(t, Patience), proc)
 			require.NoError(t, err)
 			require.Equal(t, want.Address, route.Location().Address, proc)
 		}
-		stopWorld(t, cl, "w")
+		StopWorld(t, cl, "w")
 		user := joinPeer(t, cl, "user", 0, detached(""))
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		_, err := user.Resolve(within(t, 3*time.Second), "w[1]")
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		_, err := user.Resolve(Within(t, 3*time.Second), "w[1]")
 		require.Error(t, err, "it went with its world")
 	})
 }

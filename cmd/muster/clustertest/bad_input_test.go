@@ -34,7 +34,7 @@ func malformed(name string, call func(context.Context, grpc.ClientConnInterface)
 // check makes the call and holds the error against what is expected.
 func (b badCall) check(t *testing.T, conn grpc.ClientConnInterface) {
 	t.Helper()
-	err := b.call(within(t, patience), conn)
+	err := b.call(Within(t, Patience), conn)
 	require.Error(t, err, b.name)
 	require.Equal(t, b.code, status.Code(err), "%s: %v", b.name, err)
 	refusal := rpcstatus.Refusal(err)
@@ -185,9 +185,9 @@ var badNames = map[string]string{
 // TestBadInput_IsRefusedByForm: what is malformed is refused by whatever node is asked, in words that name the field and the
 // limit; not even the state's number moves, and no node stops.
 func TestBadInput_IsRefusedByForm(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "old", 2)
+		CreateWorld(t, cl, "old", 2)
 		c.RequireConverged()
 		before := numbers(c)
 		for _, m := range c.Members {
@@ -198,7 +198,7 @@ func TestBadInput_IsRefusedByForm(t *testing.T) {
 			// gRPC itself refuses what is too large to be read; the message has the limit.
 			err := upsertCall(func(q *musterv1.UpsertWorldRequest) {
 				q.Labels = []*musterv1.Label{{Key: "k", Value: strings.Repeat("v", 5<<20)}}
-			})(within(t, patience), conn)
+			})(Within(t, Patience), conn)
 			require.Equal(t, codes.ResourceExhausted, status.Code(err))
 			require.Contains(t, err.Error(), "4194304")
 		}
@@ -219,17 +219,17 @@ func numbers(c *Cluster) []uint64 {
 
 // TestBadInput_IsRefusedByRule: what only the state can tell is refused by a rule, the same on every node, and changes no world.
 func TestBadInput_IsRefusedByRule(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "old", 2)
-		createWorld(t, cl, "gone", 2)
-		require.NoError(t, stopCall(func(q *musterv1.StopRequest) { q.Worlds = []string{"gone"} })(within(t, patience), c.Conn(c.Leader())))
+		CreateWorld(t, cl, "old", 2)
+		CreateWorld(t, cl, "gone", 2)
+		require.NoError(t, stopCall(func(q *musterv1.StopRequest) { q.Worlds = []string{"gone"} })(Within(t, Patience), c.Conn(c.Leader())))
 		require.NoError(t, upsertCall(func(q *musterv1.UpsertWorldRequest) {
 			q.Spec.World, q.Labels = "labelled", []*musterv1.Label{{Key: "team", Value: "vision"}}
-		})(within(t, patience), c.Conn(c.Leader())))
-		waiting := join(t, cl, "waiting", 5)
+		})(Within(t, Patience), c.Conn(c.Leader())))
+		waiting := Join(t, cl, "waiting", 5)
 		reused := newMeta()
-		require.NoError(t, upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.World, q.Meta = "first", reused })(within(t, patience), c.Conn(c.Leader())))
+		require.NoError(t, upsertCall(func(q *musterv1.UpsertWorldRequest) { q.Spec.World, q.Meta = "first", reused })(Within(t, Patience), c.Conn(c.Leader())))
 
 		before := c.View(cl)
 		for _, m := range c.Members {
@@ -238,7 +238,7 @@ func TestBadInput_IsRefusedByRule(t *testing.T) {
 				b.check(t, conn)
 			}
 			// Nobody of that name is an answer, not an error.
-			ctx := within(t, patience)
+			ctx := Within(t, Patience)
 			stopped, err := musterv1grpc.NewSystemServiceClient(conn).Stop(ctx, &musterv1.StopRequest{Meta: newMeta(), Worlds: []string{"nowhere"}})
 			require.NoError(t, err)
 			require.Equal(t, musterv1.WorldStop_RESULT_UNKNOWN, stopped.GetWorlds()[0].GetResult())

@@ -153,15 +153,15 @@ func badSessions(me *musterv1.ProcRef) []badCall {
 // TestBadInput_EndsOnlyItsSession: a session that says what is malformed ends with an error that names the field. The member it
 // spoke for goes on over its own session.
 func TestBadInput_EndsOnlyItsSession(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "old", 1)
-		m := join(t, cl, "old", 0)
+		CreateWorld(t, cl, "old", 1)
+		m := Join(t, cl, "old", 0)
 		conn := c.Conn(c.Leader())
 		for _, b := range slices.Concat(badSessions(m.Proc()), badRelays(m.Proc())) {
 			b.check(t, conn)
 		}
-		err := saying(helloOf(m.Proc()), aliveOf("old", make([]byte, 5<<20)...))(within(t, patience), conn)
+		err := saying(helloOf(m.Proc()), aliveOf("old", make([]byte, 5<<20)...))(Within(t, Patience), conn)
 		require.Equal(t, codes.ResourceExhausted, status.Code(err))
 		require.Contains(t, err.Error(), "4194304")
 
@@ -170,7 +170,7 @@ func TestBadInput_EndsOnlyItsSession(t *testing.T) {
 
 		// Whoever speaks for strangers is told so, and nothing else happens.
 		stranger := &musterv1.ProcRef{World: "nowhere", Role: musterv1.Role_ROLE_WORKER, Rank: 3, Incarnation: 77}
-		stream, err := musterv1grpc.NewMemberServiceClient(conn).Session(within(t, patience))
+		stream, err := musterv1grpc.NewMemberServiceClient(conn).Session(Within(t, Patience))
 		require.NoError(t, err)
 		require.NoError(t, stream.Send(helloOf(stranger)))
 		var verdict *musterv1.Verdict
@@ -186,7 +186,7 @@ func TestBadInput_EndsOnlyItsSession(t *testing.T) {
 
 		time.Sleep(30 * time.Second) // three leases
 		require.NoError(t, m.Err())
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "old").GetStatus())
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "old").GetStatus())
 		c.RequireConverged()
 	})
 }

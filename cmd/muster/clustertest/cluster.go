@@ -17,8 +17,8 @@ import (
 	"muster/transport/client"
 )
 
-// patience is how long a cluster may take for what it should do; in a bubble it costs nothing.
-const patience = 2 * time.Minute
+// Patience is how long a cluster may take for what it should do; in a bubble it costs nothing.
+const Patience = 2 * time.Minute
 
 // Cluster is three nodes on a network in memory. Its methods are for the test's goroutine, and fail the test when they cannot do
 // their part.
@@ -148,7 +148,7 @@ func (c *Cluster) stop(m *Member) {
 	if m.Node == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	if err := m.Node.Kill(ctx); err != nil {
 		c.t.Errorf("kill %s: %v", m.Name, err)
@@ -159,13 +159,13 @@ func (c *Cluster) stop(m *Member) {
 // Eventually polls until a condition holds.
 func (c *Cluster) Eventually(what string, holds func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			for _, m := range c.Running() {
 				s, state, alarms := m.Node.Status()
 				c.t.Logf("%s: %v\n%v\n%v", m.Name, s, state, alarms)
 			}
-			c.t.Fatalf("waited %v for %s", patience, what)
+			c.t.Fatalf("waited %v for %s", Patience, what)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (c *Cluster) RequireConverged() {
 // View reads everything from the leader.
 func (c *Cluster) View(cl *client.Client) *musterv1.ViewResponse {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	v, err := cl.Cluster().ViewAll(ctx, &musterv1.ViewRequest{IncludeEnded: true})
 	if err != nil {

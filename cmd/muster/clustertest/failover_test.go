@@ -1,10 +1,7 @@
 package clustertest
 
 import (
-	"context"
-	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,55 +12,15 @@ import (
 	"muster/transport/client"
 )
 
-// bubble runs a test of a cluster in virtual time.
-func bubble(t *testing.T, configure func(*node.Config), test func(t *testing.T, c *Cluster)) {
-	synctest.Test(t, func(t *testing.T) {
-		c := New(t, configure)
-		defer c.Close()
-		test(t, c)
-	})
-}
-
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func createWorld(t *testing.T, cl *client.Client, name string, n uint32) *musterv1.UpsertWorldResponse {
-	t.Helper()
-	r, err := cl.Cluster().UpsertWorld(within(t, patience), &musterv1.UpsertWorldRequest{
-		Spec: &musterv1.WorldSpec{World: name, Shape: &musterv1.Shape{Dims: []uint32{n}}, ProcsPerHost: 8},
-	})
-	require.NoError(t, err)
-	return r
-}
-
-func join(t *testing.T, cl *client.Client, world string, rank uint32) *client.Member {
-	t.Helper()
-	m, err := cl.Join(within(t, patience), client.MemberConfig{World: world, Rank: rank, Key: fmt.Sprint("key-", rank), Machine: "machine"})
-	require.NoError(t, err)
-	return m
-}
-
-func condition(c *Cluster, cl *client.Client, world string) *musterv1.Condition {
-	for _, w := range c.View(cl).Worlds {
-		if w.World == world {
-			return w.Condition
-		}
-	}
-	return nil
-}
-
 // TestFailover_ExpiresNobodyHealthy: the leader is killed again and again; nobody who reports is expired or joins anew.
 func TestFailover_ExpiresNobodyHealthy(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 4)
+		CreateWorld(t, cl, "w", 4)
 		var members []*client.Member
 		var before []uint64
 		for rank := range uint32(4) {
-			m := join(t, cl, "w", rank)
+			m := Join(t, cl, "w", rank)
 			members, before = append(members, m), append(before, m.Incarnation())
 		}
 		for range 10 {
@@ -79,17 +36,17 @@ func TestFailover_ExpiresNobodyHealthy(t *testing.T) {
 			require.Equal(t, before[i], m.Incarnation(), "rank %d joined anew", i)
 			require.NoError(t, m.Err())
 		}
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "w").Status)
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "w").Status)
 		c.RequireConverged()
 	})
 }
 
 // TestClock_LeaderlessGapIsNotJumped: while no leader leads, cluster time stands still, so that ten minutes without one expire nobody.
 func TestClock_LeaderlessGapIsNotJumped(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
-		m := join(t, cl, "w", 0)
+		CreateWorld(t, cl, "w", 1)
+		m := Join(t, cl, "w", 0)
 		incarnation := m.Incarnation()
 		time.Sleep(5 * time.Second)
 		before := c.View(cl).ClockNs
@@ -105,18 +62,18 @@ func TestClock_LeaderlessGapIsNotJumped(t *testing.T) {
 		require.Less(t, time.Duration(after-before), 3*time.Second, "the gap was charged")
 		time.Sleep(20 * time.Second)
 		require.Equal(t, incarnation, m.Incarnation())
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "w").Status)
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "w").Status)
 	})
 }
 
 // TestClock_QuietClusterHandsOverRemainingTime: in a cluster where nothing happens, the leader's Ticks tell an heir how long a proc has
 // been silent: it expires when its lease and one grace are over, not a lease after the election.
 func TestClock_QuietClusterHandsOverRemainingTime(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
+		CreateWorld(t, cl, "w", 1)
 		owner := c.Client()
-		join(t, owner, "w", 0)
+		Join(t, owner, "w", 0)
 		joined := c.View(cl).ClockNs
 		require.NoError(t, owner.Close()) // dies
 		time.Sleep(8 * time.Second)
@@ -124,9 +81,9 @@ func TestClock_QuietClusterHandsOverRemainingTime(t *testing.T) {
 		c.Leader()
 		silent := time.Duration(c.View(cl).ClockNs - joined)
 		require.InDelta(t, 8*time.Second, silent, float64(500*time.Millisecond), "the heir knows how long it has been")
-		c.Eventually("the expiry", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
+		c.Eventually("the expiry", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
 		settings := fsm.DefaultSettings()
-		since := time.Duration(condition(c, cl, "w").SinceNs - joined)
+		since := time.Duration(Condition(c, cl, "w").SinceNs - joined)
 		limit := time.Duration(settings.Timeouts.LeaseNs + settings.GraceNs)
 		require.Greater(t, since, time.Duration(settings.Timeouts.LeaseNs))
 		require.Less(t, since, limit+500*time.Millisecond)
@@ -135,18 +92,18 @@ func TestClock_QuietClusterHandsOverRemainingTime(t *testing.T) {
 
 // TestGrace_HundredElections_StillExpires: each leader change gives one grace per silence, however many there are.
 func TestGrace_HundredElections_StillExpires(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
+		CreateWorld(t, cl, "w", 1)
 		owner := c.Client()
-		join(t, owner, "w", 0)
+		Join(t, owner, "w", 0)
 		require.NoError(t, owner.Close()) // dies
 		joined := c.View(cl).ClockNs
 		elections := 0
 		for elections < 100 {
 			leader := c.Leader()
 			_, term, _ := leader.Node.System().Leading()
-			require.NoError(t, leader.Node.TransferLeadership(within(t, 10*time.Second)))
+			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second)))
 			c.Eventually("the next leader", func() bool {
 				_, next, ok := c.Leader().Node.System().Leading()
 				return ok && next > term
@@ -154,9 +111,9 @@ func TestGrace_HundredElections_StillExpires(t *testing.T) {
 			elections++
 			time.Sleep(100 * time.Millisecond)
 		}
-		c.Eventually("the expiry", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
+		c.Eventually("the expiry", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
 		settings := fsm.DefaultSettings()
-		since := time.Duration(condition(c, cl, "w").SinceNs - joined)
+		since := time.Duration(Condition(c, cl, "w").SinceNs - joined)
 		require.LessOrEqual(t, since, time.Duration(settings.Timeouts.LeaseNs+settings.GraceNs)+time.Second)
 	})
 }
@@ -169,13 +126,13 @@ func TestFlagsDiffer_DigestsEqual(t *testing.T) {
 		cfg.Settings.GraceNs += int64(cfg.Name[1]-'0') * int64(100*time.Millisecond)
 		cfg.Settings.Timeouts.LeaseNs = int64(10*time.Second) - int64(cfg.Name[1]-'0')*int64(100*time.Millisecond)
 	}
-	bubble(t, configure, func(t *testing.T, c *Cluster) {
+	Bubble(t, configure, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
-		join(t, cl, "w", 0)
+		CreateWorld(t, cl, "w", 1)
+		Join(t, cl, "w", 0)
 		for range 6 {
 			leader := c.Leader()
-			require.NoError(t, leader.Node.TransferLeadership(within(t, 10*time.Second)))
+			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second)))
 			time.Sleep(3 * time.Second)
 		}
 		c.RequireConverged()

@@ -25,7 +25,7 @@ type prober struct {
 // serving are the running members that say SERVING of a service.
 func (p *prober) serving(service string) []*Member {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	var out []*Member
 	for _, m := range p.c.Running() {
@@ -44,7 +44,7 @@ func (p *prober) serving(service string) []*Member {
 // A load balancer finds the leader by the health service: it is the one node that serves "muster.v1.leader", through changes of
 // the leader, and a node that has lost its majority serves nothing.
 func TestHealth_LeaderIsExactlyOne(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		p := &prober{t: t, c: c, conns: map[*Member]healthgrpc.HealthClient{}}
 		settled := func(ready int) {
 			leader := c.Leader()
@@ -80,8 +80,8 @@ func TestHealth_LeaderIsExactlyOne(t *testing.T) {
 
 // Tools like grpcurl find the services without the proto files.
 func TestReflection_ListsTheServices(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
-		stream, err := reflectiongrpc.NewServerReflectionClient(c.Conn(c.Members[0])).ServerReflectionInfo(within(t, patience))
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		stream, err := reflectiongrpc.NewServerReflectionClient(c.Conn(c.Members[0])).ServerReflectionInfo(Within(t, Patience))
 		require.NoError(t, err)
 		require.NoError(t, stream.Send(&reflectiongrpc.ServerReflectionRequest{
 			MessageRequest: &reflectiongrpc.ServerReflectionRequest_ListServices{},
@@ -102,7 +102,7 @@ func TestReflection_ListsTheServices(t *testing.T) {
 // TestHealth_WaitingNode: a node whose disk was lost waits and is not ready; the others are, though they tell of it; brought back it is
 // ready, too, and nothing is told any more.
 func TestHealth_WaitingNode(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		p := &prober{t: t, c: c, conns: map[*Member]healthgrpc.HealthClient{}}
 		leader := c.Leader()
 		c.Eventually("readiness", func() bool { return len(p.serving("")) == 3 })
@@ -123,7 +123,7 @@ func TestHealth_WaitingNode(t *testing.T) {
 		require.Len(t, ready, 2)
 		require.NotContains(t, ready, lost)
 
-		_, err := c.Client().Cluster().RejoinNode(within(t, patience), &musterv1.RejoinNodeRequest{Node: lost.Name})
+		_, err := c.Client().Cluster().RejoinNode(Within(t, Patience), &musterv1.RejoinNodeRequest{Node: lost.Name})
 		require.NoError(t, err)
 		c.Eventually("readiness", func() bool { return len(p.serving("")) == 3 })
 		c.Eventually("no alarm on any node", func() bool {

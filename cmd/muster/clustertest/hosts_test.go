@@ -16,72 +16,72 @@ func keep(u *musterv1.UpsertWorldRequest) {
 
 // TestJoin_SpawnedProgramClaims: a program that its host has started joins as what it is, and speaks for itself from then on.
 func TestJoin_SpawnedProgramClaims(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent()
-		a.join(t, c, "w", "a")
-		createGang(t, cl, "w", 1, 1, func(u *musterv1.UpsertWorldRequest) { u.Spec.Exec.ReadyJoin = true })
-		c.Eventually("the program to run", func() bool { return a.run(0) != nil })
-		given := a.run(0).Order.Proc.Incarnation
+		a := NewAgent()
+		a.Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 1, 1, func(u *musterv1.UpsertWorldRequest) { u.Spec.Exec.ReadyJoin = true })
+		c.Eventually("the program to run", func() bool { return a.Run(0) != nil })
+		given := a.Run(0).Order.Proc.Incarnation
 		time.Sleep(5 * time.Second)
-		require.Equal(t, musterv1.Status_STATUS_UNHEALTHY, statusOf(c, cl, "w"), "it counts once it has joined")
+		require.Equal(t, musterv1.Status_STATUS_UNHEALTHY, StatusOf(c, cl, "w"), "it counts once it has joined")
 
-		_, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Key: "other", Machine: "m", Incarnation: given + 1000})
+		_, err := cl.Join(Within(t, Patience), client.MemberConfig{World: "w", Key: "other", Machine: "m", Incarnation: given + 1000})
 		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, client.RefusalOf(err).GetReason())
 		told := make(chan uint32, 4)
-		program, err := cl.Join(within(t, patience), client.MemberConfig{
-			World: "w", Key: "program", Machine: "a", Address: "tcp:a:1", Incarnation: given, Handler: handler{0, told},
+		program, err := cl.Join(Within(t, Patience), client.MemberConfig{
+			World: "w", Key: "program", Machine: "a", Address: "tcp:a:1", Incarnation: given, Handler: StopTold{0, told},
 		})
 		require.NoError(t, err)
 		require.Equal(t, given, program.Incarnation())
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		p := procOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		p := ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0)
 		require.True(t, p.Assignment.Claimed)
 		require.Equal(t, "tcp:a:1", p.Address)
 
-		stopWorld(t, cl, "w") // it is told itself, not its host
+		StopWorld(t, cl, "w") // it is told itself, not its host
 		require.Equal(t, uint32(0), <-told)
-		a.run(0).Exited(&musterv1.Exit{})
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		_, stopped, _ := a.counts()
+		a.Run(0).Exited(&musterv1.Exit{})
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		_, stopped, _ := a.Counts()
 		require.Empty(t, stopped)
 	})
 }
 
 // TestJoin_AssignMeOneAfterReboot: an agent that comes back with its key gets its rank back, whoever joined meanwhile.
 func TestJoin_AssignMeOneAfterReboot(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
-		a, b := newAgent().join(t, c, "w", "a"), newAgent().join(t, c, "w", "b")
-		require.Equal(t, uint32(0), a.member.Proc().Rank)
-		require.Equal(t, uint32(1), b.member.Proc().Rank)
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		a, b := NewAgent().Join(t, c, "w", "a"), NewAgent().Join(t, c, "w", "b")
+		require.Equal(t, uint32(0), a.Member.Proc().Rank)
+		require.Equal(t, uint32(1), b.Member.Proc().Rank)
 		c.Network.Isolate("a")
-		again := newAgent().joinFrom(t, c, "w", "a", "a after its reboot")
-		require.Equal(t, uint32(0), again.member.Proc().Rank)
-		require.Greater(t, again.member.Incarnation(), a.member.Incarnation())
-		require.Equal(t, uint32(2), newAgent().join(t, c, "w", "c").member.Proc().Rank)
+		again := NewAgent().JoinFrom(t, c, "w", "a", "a after its reboot")
+		require.Equal(t, uint32(0), again.Member.Proc().Rank)
+		require.Greater(t, again.Member.Incarnation(), a.Member.Incarnation())
+		require.Equal(t, uint32(2), NewAgent().Join(t, c, "w", "c").Member.Proc().Rank)
 	})
 }
 
 // TestJoin_SecondAgentForLiveRankIsRefused, and told who has it.
 func TestJoin_SecondAgentForLiveRankIsRefused(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
-		a := newAgent().join(t, c, "w", "a")
-		cfg := client.MemberConfig{World: "w", Role: musterv1.Role_ROLE_HOST, Rank: 0, Key: "b", Machine: "b", Host: newAgent()}
-		_, err := c.ClientAt("b").Join(within(t, patience), cfg)
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		a := NewAgent().Join(t, c, "w", "a")
+		cfg := client.MemberConfig{World: "w", Role: musterv1.Role_ROLE_HOST, Rank: 0, Key: "b", Machine: "b", Host: NewAgent()}
+		_, err := c.ClientAt("b").Join(Within(t, Patience), cfg)
 		require.Equal(t, musterv1.Reason_REASON_ALREADY_EXISTS, client.RefusalOf(err).GetReason())
 		require.ErrorContains(t, err, `machine "a"`)
 		time.Sleep(15 * time.Second)
-		require.NoError(t, a.member.Err())
+		require.NoError(t, a.Member.Err())
 	})
 }
 
 // TestHost_BlinkRestartsNothing: a host that is away for less than its lease loses nothing.
 func TestHost_BlinkRestartsNothing(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent().join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		incarnation := healthyIncarnation(t, c, cl)
 		for range 3 {
 			c.Network.Isolate("a")
@@ -90,8 +90,8 @@ func TestHost_BlinkRestartsNothing(t *testing.T) {
 			time.Sleep(6 * time.Second)
 		}
 		require.Equal(t, incarnation, healthyIncarnation(t, c, cl))
-		require.Equal(t, musterv1.Status_STATUS_LIVE, statusOf(c, cl, "w"))
-		spawned, stopped, killed := a.counts()
+		require.Equal(t, musterv1.Status_STATUS_LIVE, StatusOf(c, cl, "w"))
+		spawned, stopped, killed := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 		require.Empty(t, stopped)
 		require.Empty(t, killed)
@@ -100,7 +100,7 @@ func TestHost_BlinkRestartsNothing(t *testing.T) {
 
 func healthyIncarnation(t *testing.T, c *Cluster, cl *client.Client) uint64 {
 	t.Helper()
-	p := procOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0)
+	p := ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0)
 	require.Equal(t, musterv1.Health_HEALTH_ALIVE, p.GetHealth())
 	return p.Proc.Incarnation
 }
@@ -108,17 +108,17 @@ func healthyIncarnation(t *testing.T, c *Cluster, cl *client.Client) uint64 {
 // TestHost_RebootFailsItsRanks: a new agent on the machine has none of the programs of the one before: they have failed, and are started
 // again only when somebody asks.
 func TestHost_RebootFailsItsRanks(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		newAgent().join(t, c, "w", "a")
-		newAgent().join(t, c, "w", "b")
-		createGang(t, cl, "w", 4, 2, keep)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		NewAgent().Join(t, c, "w", "a")
+		NewAgent().Join(t, c, "w", "b")
+		CreateGang(t, cl, "w", 4, 2, keep)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		c.Network.Isolate("a")
-		again := newAgent().joinFrom(t, c, "w", "a", "a after its reboot")
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_UNHEALTHY)
+		again := NewAgent().JoinFrom(t, c, "w", "a", "a after its reboot")
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_UNHEALTHY)
 		for rank := range uint32(4) {
-			p := procOf(c, cl, "w", musterv1.Role_ROLE_WORKER, rank)
+			p := ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, rank)
 			if rank < 2 {
 				require.Equal(t, musterv1.Health_HEALTH_FAILED, p.Health)
 				require.Contains(t, p.Cause, "its host was restarted")
@@ -127,13 +127,13 @@ func TestHost_RebootFailsItsRanks(t *testing.T) {
 			}
 		}
 		time.Sleep(5 * time.Second)
-		spawned, _, _ := again.counts()
+		spawned, _, _ := again.Counts()
 		require.Empty(t, spawned, "nobody asked")
-		r, err := cl.Cluster().Restart(within(t, patience), &musterv1.RestartRequest{World: "w"})
+		r, err := cl.Cluster().Restart(Within(t, Patience), &musterv1.RestartRequest{World: "w"})
 		require.NoError(t, err)
 		require.Equal(t, uint32(2), r.Ranks)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		spawned, _, _ = again.counts()
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		spawned, _, _ = again.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 	})
 }
@@ -141,53 +141,53 @@ func TestHost_RebootFailsItsRanks(t *testing.T) {
 // TestExpired_ComesBackWithoutRestart: a host that was away for longer than its lease is expired with its ranks; when it is back they go on
 // as new incarnations, and their programs have noticed nothing.
 func TestExpired_ComesBackWithoutRestart(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent().join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		before := healthyIncarnation(t, c, cl)
 		c.Network.Isolate("a")
 		c.Eventually("the expiry", func() bool {
-			return healthOf(c, cl, "w", 0) == musterv1.Health_HEALTH_EXPIRED && healthOf(c, cl, "w", 1) == musterv1.Health_HEALTH_EXPIRED
+			return HealthOf(c, cl, "w", 0) == musterv1.Health_HEALTH_EXPIRED && HealthOf(c, cl, "w", 1) == musterv1.Health_HEALTH_EXPIRED
 		})
 		time.Sleep(10 * time.Second)
 		c.Network.Heal()
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		require.Greater(t, healthyIncarnation(t, c, cl), before)
-		spawned, stopped, killed := a.counts()
+		spawned, stopped, killed := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 		require.Empty(t, stopped)
 		require.Empty(t, killed)
 
-		stopWorld(t, cl, "w") // and can be ended as ever
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		_, stopped, _ = a.counts()
+		StopWorld(t, cl, "w") // and can be ended as ever
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		_, stopped, _ = a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, stopped)
 	})
 }
 
 // TestStop_ExitCode143IsStopped: a program that was asked to end is Stopped whatever its exit code; one that was not asked has failed.
 func TestStop_ExitCode143IsStopped(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent().join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		operation := stopWorld(t, cl, "w")
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		v, err := cl.Cluster().ViewStop(within(t, patience), operation)
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		operation := StopWorld(t, cl, "w")
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		v, err := cl.Cluster().ViewStop(Within(t, Patience), operation)
 		require.NoError(t, err)
 		require.True(t, v.Done)
 		require.Equal(t, "stopped: exited with code 143", v.Targets[0].Outcome)
-		<-a.member.Done()
+		<-a.Member.Done()
 
-		b := newAgent().join(t, c, "v", "b")
-		createGang(t, cl, "v", 2, 2, nil)
-		c.awaitStatus(cl, "v", musterv1.Status_STATUS_LIVE)
-		b.run(1).Exited(&musterv1.Exit{Code: 143, LastLines: "Terminated\n"})
-		c.awaitStatus(cl, "v", musterv1.Status_STATUS_FAILED)
-		_, stopped, _ := b.counts()
+		b := NewAgent().Join(t, c, "v", "b")
+		CreateGang(t, cl, "v", 2, 2, nil)
+		c.AwaitStatus(cl, "v", musterv1.Status_STATUS_LIVE)
+		b.Run(1).Exited(&musterv1.Exit{Code: 143, LastLines: "Terminated\n"})
+		c.AwaitStatus(cl, "v", musterv1.Status_STATUS_FAILED)
+		_, stopped, _ := b.Counts()
 		require.Equal(t, map[uint32]int{0: 1}, stopped, "the others were stopped")
 		for _, w := range c.View(cl).Worlds {
 			if w.World == "v" {
@@ -203,25 +203,25 @@ func TestStop_ExitCode143IsStopped(t *testing.T) {
 // TestStop_RecreatedWorldIsNotHitByOldAnswers: a host that was cut off while its world ended says what became of its ranks when the
 // name has a new world: that one does not care.
 func TestStop_RecreatedWorldIsNotHitByOldAnswers(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent().join(t, c, "w", "a")
-		createGang(t, cl, "w", 1, 1, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 1, 1, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		c.Network.Isolate("a")
-		stopWorld(t, cl, "w")
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		b := newAgent()
-		createGang(t, cl, "w", 1, 1, func(u *musterv1.UpsertWorldRequest) { u.ReplaceEnded = true })
-		b.join(t, c, "w", "b")
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		a.run(0).Exited(&musterv1.Exit{Code: 3})
+		StopWorld(t, cl, "w")
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		b := NewAgent()
+		CreateGang(t, cl, "w", 1, 1, func(u *musterv1.UpsertWorldRequest) { u.ReplaceEnded = true })
+		b.Join(t, c, "w", "b")
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		a.Run(0).Exited(&musterv1.Exit{Code: 3})
 		c.Network.Heal()
-		<-a.member.Done()
+		<-a.Member.Done()
 		time.Sleep(5 * time.Second)
-		require.Equal(t, musterv1.Status_STATUS_LIVE, statusOf(c, cl, "w"))
-		require.Equal(t, musterv1.Health_HEALTH_ALIVE, healthOf(c, cl, "w", 0))
-		spawned, stopped, killed := b.counts()
+		require.Equal(t, musterv1.Status_STATUS_LIVE, StatusOf(c, cl, "w"))
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, HealthOf(c, cl, "w", 0))
+		spawned, stopped, killed := b.Counts()
 		require.Equal(t, map[uint32]int{0: 1}, spawned)
 		require.Empty(t, stopped)
 		require.Empty(t, killed)

@@ -18,42 +18,42 @@ import (
 // TestMember_CutOffComesBack: a process that is cut off for longer than its lease is expired, and when it is back it joins anew by
 // itself; its program goes on all the while.
 func TestMember_CutOffComesBack(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
+		CreateWorld(t, cl, "w", 1)
 		far := c.ClientAt("far")
 		rejoined := make(chan *musterv1.ProcRef, 1)
-		m, err := far.Join(within(t, patience), client.MemberConfig{
+		m, err := far.Join(Within(t, Patience), client.MemberConfig{
 			World: "w", Key: "far", Machine: "far", OnRejoin: func(p *musterv1.ProcRef) { rejoined <- p },
 		})
 		require.NoError(t, err)
 		before := m.Incarnation()
 		time.Sleep(5 * time.Second)
 		c.Network.Isolate("far")
-		c.Eventually("the expiry", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
-		require.Contains(t, condition(c, cl, "w").Reason, "rank 0 expired on far")
+		c.Eventually("the expiry", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
+		require.Contains(t, Condition(c, cl, "w").Reason, "rank 0 expired on far")
 		require.Negative(t, time.Until(m.Lease()), "it knows that its lease is over")
 		c.Network.Heal()
 		p := <-rejoined
 		require.Greater(t, p.Incarnation, before)
 		require.NoError(t, m.Err())
-		c.Eventually("Live", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_LIVE })
+		c.Eventually("Live", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_LIVE })
 	})
 }
 
 // TestMember_CutOffIsReplaced: if somebody else has taken the rank meanwhile, the old process learns that it is superseded and ends;
 // it does not push its successor out.
 func TestMember_CutOffIsReplaced(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
+		CreateWorld(t, cl, "w", 1)
 		far := c.ClientAt("far")
-		old, err := far.Join(within(t, patience), client.MemberConfig{World: "w", Key: "far", Machine: "far"})
+		old, err := far.Join(Within(t, Patience), client.MemberConfig{World: "w", Key: "far", Machine: "far"})
 		require.NoError(t, err)
 		time.Sleep(5 * time.Second)
 		c.Network.Isolate("far")
-		c.Eventually("the expiry", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
-		fresh := join(t, cl, "w", 0)
+		c.Eventually("the expiry", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_UNHEALTHY })
+		fresh := Join(t, cl, "w", 0)
 		c.Network.Heal()
 		<-old.Done()
 		var ended *client.Ended
@@ -61,62 +61,48 @@ func TestMember_CutOffIsReplaced(t *testing.T) {
 		require.Equal(t, musterv1.Verdict_KIND_SUPERSEDED, ended.Kind)
 		time.Sleep(20 * time.Second)
 		require.NoError(t, fresh.Err())
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "w").Status)
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "w").Status)
 	})
 }
 
 // TestMember_StopIsToldOnce: a stopped world's members are told once each, answer, and the world ends at once with the last of them,
 // though the leader dies on the way.
 func TestMember_StopIsToldOnce(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 3)
+		CreateWorld(t, cl, "w", 3)
 		told := make(chan uint32, 16)
 		var members []*client.Member
 		for rank := range uint32(3) {
-			m, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Rank: rank, Key: "k", Machine: "m", Handler: handler{rank, told}})
+			m, err := cl.Join(Within(t, Patience), client.MemberConfig{World: "w", Rank: rank, Key: "k", Machine: "m", Handler: StopTold{rank, told}})
 			require.NoError(t, err)
 			members = append(members, m)
 		}
-		r, err := cl.Cluster().Stop(within(t, patience), &musterv1.StopRequest{Worlds: []string{"w"}, Reason: "enough"})
+		r, err := cl.Cluster().Stop(Within(t, Patience), &musterv1.StopRequest{Worlds: []string{"w"}, Reason: "enough"})
 		require.NoError(t, err)
 		require.Equal(t, musterv1.WorldStop_RESULT_STOPPING, r.Worlds[0].Result)
 		c.Kill(c.Leader())
-		c.Eventually("the end", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_STOPPED })
+		c.Eventually("the end", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_STOPPED })
 		for _, m := range members {
 			<-m.Done()
 		}
 		require.Len(t, told, 3, "each rank was told once")
-		require.Equal(t, "enough", condition(c, cl, "w").Reason)
+		require.Equal(t, "enough", Condition(c, cl, "w").Reason)
 	})
 }
 
 // TestMember_LeaveIsNotAFailure: who leaves is missing, not unhealthy, and nobody waits for it.
 func TestMember_LeaveIsNotAFailure(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 2)
-		a, _ := join(t, cl, "w", 0), join(t, cl, "w", 1)
-		c.Eventually("Live", func() bool { return condition(c, cl, "w").Status == musterv1.Status_STATUS_LIVE })
-		require.NoError(t, a.Leave(within(t, patience)))
+		CreateWorld(t, cl, "w", 2)
+		a, _ := Join(t, cl, "w", 0), Join(t, cl, "w", 1)
+		c.Eventually("Live", func() bool { return Condition(c, cl, "w").Status == musterv1.Status_STATUS_LIVE })
+		require.NoError(t, a.Leave(Within(t, Patience)))
 		require.NoError(t, a.Err())
-		require.Equal(t, "rank 0 left", condition(c, cl, "w").Reason)
+		require.Equal(t, "rank 0 left", Condition(c, cl, "w").Reason)
 		require.Len(t, c.View(cl).Worlds[0].Procs, 1)
 	})
-}
-
-type handler struct {
-	rank uint32
-	told chan uint32
-}
-
-func (h handler) Stop(ctx context.Context, _ *musterv1.StopOrder) client.StopOutcome {
-	h.told <- h.rank
-	select {
-	case <-time.After(3 * time.Second):
-	case <-ctx.Done():
-	}
-	return client.StopOutcome{ActorsStopped: 1}
 }
 
 // TestMember_Orphans: a member that reaches no leader goes on for ever; where the settings say so, only until the orphan timeout after it
@@ -126,12 +112,12 @@ func TestMember_Orphans(t *testing.T) {
 		t.Run(fmt.Sprint("orphan-stop ", stops), func(t *testing.T) {
 			settings := fsm.DefaultSettings()
 			settings.OrphanStop, settings.OrphanNs = stops, int64(time.Minute)
-			bubble(t, func(cfg *node.Config) { cfg.Settings = settings }, func(t *testing.T, c *Cluster) {
+			Bubble(t, func(cfg *node.Config) { cfg.Settings = settings }, func(t *testing.T, c *Cluster) {
 				cl := c.Client()
-				createWorld(t, cl, "w", 2)
-				plain := join(t, cl, "w", 0)
+				CreateWorld(t, cl, "w", 2)
+				plain := Join(t, cl, "w", 0)
 				told := make(chan uint32, 1)
-				handled, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Rank: 1, Key: "k", Machine: "m", Handler: handler{1, told}})
+				handled, err := cl.Join(Within(t, Patience), client.MemberConfig{World: "w", Rank: 1, Key: "k", Machine: "m", Handler: StopTold{1, told}})
 				require.NoError(t, err)
 				time.Sleep(5 * time.Second)
 				for _, m := range c.Members {
@@ -169,14 +155,14 @@ func (s slow) Stop(ctx context.Context, order *musterv1.StopOrder) client.StopOu
 // TestStop_ShorterIsToldAgain: a stop without a timeout gives procs their world's own; a shorter one that meets it is told to who has been
 // told already, and cuts its time.
 func TestStop_ShorterIsToldAgain(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		_, err := cl.Cluster().UpsertWorld(t.Context(), &musterv1.UpsertWorldRequest{Spec: &musterv1.WorldSpec{
 			World: "w", Shape: &musterv1.Shape{Dims: []uint32{1}}, ProcsPerHost: 8, Timeouts: &musterv1.Timeouts{ProcTimeoutNs: int64(5 * time.Minute)},
 		}})
 		require.NoError(t, err)
 		told := make(chan time.Duration, 2)
-		m, err := cl.Join(within(t, patience), client.MemberConfig{World: "w", Key: "k", Machine: "m", Handler: slow{told}})
+		m, err := cl.Join(Within(t, Patience), client.MemberConfig{World: "w", Key: "k", Machine: "m", Handler: slow{told}})
 		require.NoError(t, err)
 		began := time.Now()
 		stop := func(timeout time.Duration) {

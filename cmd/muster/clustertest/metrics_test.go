@@ -29,7 +29,7 @@ func get(t *testing.T, c *Cluster, m *Member, path string) (status int, body str
 		},
 		DisableKeepAlives: true,
 	}}
-	request, err := http.NewRequestWithContext(within(t, patience), http.MethodGet, "http://"+m.Address+path, nil)
+	request, err := http.NewRequestWithContext(Within(t, Patience), http.MethodGet, "http://"+m.Address+path, nil)
 	require.NoError(t, err)
 	response, err := web.Do(request)
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func total(t *testing.T, c *Cluster, name string) float64 {
 
 // TestMetrics_TellWhatHappens plays a small story and looks at what the nodes say of it.
 func TestMetrics_TellWhatHappens(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		leader := c.Leader()
 		before := scrape(t, c, leader)
@@ -84,12 +84,12 @@ func TestMetrics_TellWhatHappens(t *testing.T) {
 		require.EqualValues(t, 1, total(t, c, "muster_raft_elections_won_total"))
 		require.EqualValues(t, 1, total(t, c, "muster_node_leading"))
 
-		createWorld(t, cl, "w", 2)
-		stays := join(t, cl, "w", 0)
+		CreateWorld(t, cl, "w", 2)
+		stays := Join(t, cl, "w", 0)
 		far := c.ClientAt("far")
-		_, err := far.Join(within(t, patience), client.MemberConfig{World: "w", Rank: 1, Key: "far", Machine: "far"})
+		_, err := far.Join(Within(t, Patience), client.MemberConfig{World: "w", Rank: 1, Key: "far", Machine: "far"})
 		require.NoError(t, err)
-		_, err = cl.Cluster().UpsertWorld(within(t, patience), &musterv1.UpsertWorldRequest{
+		_, err = cl.Cluster().UpsertWorld(Within(t, Patience), &musterv1.UpsertWorldRequest{
 			Spec: &musterv1.WorldSpec{World: "w", Shape: &musterv1.Shape{Dims: []uint32{3}}, ProcsPerHost: 8},
 		})
 		require.Error(t, err, "it has another shape")
@@ -133,12 +133,12 @@ func TestMetrics_TellWhatHappens(t *testing.T) {
 
 // TestMetrics_HeldExpiries: what the mass-expiry brake holds back is counted, once for each silence.
 func TestMetrics_HeldExpiries(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 6)
+		CreateWorld(t, cl, "w", 6)
 		far := c.ClientAt("far")
 		for rank := range uint32(6) {
-			_, err := far.Join(within(t, patience), client.MemberConfig{World: "w", Rank: rank, Key: "far", Machine: "far"})
+			_, err := far.Join(Within(t, Patience), client.MemberConfig{World: "w", Rank: rank, Key: "far", Machine: "far"})
 			require.NoError(t, err)
 		}
 		time.Sleep(3 * time.Second)
@@ -161,10 +161,10 @@ func TestMetrics_HeldExpiries(t *testing.T) {
 // TestMetrics_UnchargedTime: a leader whose entries are not committed charges nobody, and says how long.
 func TestMetrics_UnchargedTime(t *testing.T) {
 	slow := func(cfg *node.Config) { cfg.Timeout = 20 * time.Second } // the leader goes on believing in itself
-	bubble(t, slow, func(t *testing.T, c *Cluster) {
+	Bubble(t, slow, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
-		join(t, cl, "w", 0)
+		CreateWorld(t, cl, "w", 1)
+		Join(t, cl, "w", 0)
 		leader := c.Leader()
 		require.Zero(t, scrape(t, c, leader)["muster_clock_uncharged_seconds_total"])
 		for _, m := range c.Members {
@@ -186,7 +186,7 @@ func TestMetrics_UnchargedTime(t *testing.T) {
 
 // TestWeb_Readiness: a node is ready while it knows who leads, and alive anyway; there is nothing else to find.
 func TestWeb_Readiness(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		c.Eventually("readiness", func() bool {
 			status, _ := get(t, c, leader, "/readyz")
@@ -211,10 +211,10 @@ func TestWeb_Readiness(t *testing.T) {
 
 // TestWeb_SlowClients: whoever does not finish asking is cut off, too many at once are refused, and none of them holds a node's end up.
 func TestWeb_SlowClients(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		dial := func() net.Conn {
-			conn, err := c.Network.Dialer("client")(within(t, patience), leader.Address)
+			conn, err := c.Network.Dialer("client")(Within(t, Patience), leader.Address)
 			require.NoError(t, err)
 			t.Cleanup(func() { conn.Close() })
 			_, err = conn.Write([]byte("GET /metrics HTTP/1.1\r\nHost:"))
@@ -239,7 +239,7 @@ func TestWeb_SlowClients(t *testing.T) {
 		slow := dial()
 		time.Sleep(time.Second)
 		began = time.Now()
-		require.NoError(t, leader.Node.Close(within(t, 10*time.Second)))
+		require.NoError(t, leader.Node.Close(Within(t, 10*time.Second)))
 		require.Less(t, time.Since(began), 6*time.Second)
 		leader.Node = nil
 		for _, conn := range []net.Conn{idle, slow} {
@@ -252,7 +252,7 @@ func TestWeb_SlowClients(t *testing.T) {
 
 // TestWeb_BesideCalls: gRPC and plain HTTP share the port, and a scrape says which calls there were.
 func TestWeb_BesideCalls(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		cl := c.Client()
 		for range 3 {

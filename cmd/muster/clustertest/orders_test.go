@@ -13,42 +13,42 @@ import (
 
 // TestOrders_TwoInOneEntry: orders that become due in one entry for one host are two orders: each rank is started.
 func TestOrders_TwoInOneEntry(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent().join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		spawned, _, _ := a.counts()
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		spawned, _, _ := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
-		require.Less(t, a.run(0).Number, a.run(1).Number)
+		require.Less(t, a.Run(0).Number, a.Run(1).Number)
 	})
 }
 
 // TestOrders_HostPartAfterHigherId: the host is told to end after its ranks, under a number above all it has accepted: an order numbered
 // when the stop began would be taken for one that it has done.
 func TestOrders_HostPartAfterHigherId(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent()
-		a.linger = true
-		a.join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		operation := stopWorld(t, cl, "w")
+		a := NewAgent()
+		a.Linger = true
+		a.Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		operation := StopWorld(t, cl, "w")
 		c.Eventually("both orders to be accepted", func() bool { return accepted(t, cl, operation) == 2 })
-		require.Zero(t, a.stops())
-		a.run(0).Exited(&musterv1.Exit{})
-		a.run(1).Exited(&musterv1.Exit{})
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		_, stopped, _ := a.counts()
+		require.Zero(t, a.Stops())
+		a.Run(0).Exited(&musterv1.Exit{})
+		a.Run(1).Exited(&musterv1.Exit{})
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		_, stopped, _ := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, stopped)
-		require.Equal(t, 1, a.stops())
+		require.Equal(t, 1, a.Stops())
 	})
 }
 
 func accepted(t *testing.T, cl *client.Client, operation uint64) int {
 	t.Helper()
-	v, err := cl.Cluster().ViewStop(within(t, patience), operation)
+	v, err := cl.Cluster().ViewStop(Within(t, Patience), operation)
 	require.NoError(t, err)
 	n := 0
 	for _, target := range v.Targets {
@@ -62,21 +62,21 @@ func accepted(t *testing.T, cl *client.Client, operation uint64) int {
 // TestOrders_OldStreamSpawnAfterStop: an isolated leader still delivers the start of a rank that a stop has cancelled meanwhile. The host
 // obeys its newest session only, and ends what it must not run: nothing runs when the world has ended.
 func TestOrders_OldStreamSpawnAfterStop(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a, b := newAgent(), newAgent()
-		a.join(t, c, "w", "a")
+		a, b := NewAgent(), NewAgent()
+		a.Join(t, c, "w", "a")
 		old := c.Leader()
-		b.join(t, c, "w", "b")
-		createGang(t, cl, "w", 2, 1, func(u *musterv1.UpsertWorldRequest) { u.Spec.Exec.MasterPort = 7000 })
+		b.Join(t, c, "w", "b")
+		CreateGang(t, cl, "w", 2, 1, func(u *musterv1.UpsertWorldRequest) { u.Spec.Exec.MasterPort = 7000 })
 		c.Isolate(old)
 		c.Leader()
-		stopWorld(t, cl, "w")
+		StopWorld(t, cl, "w")
 		c.Heal()
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		for _, one := range []*agent{a, b} {
-			<-one.member.Done()
-			spawned, stopped, killed := one.counts()
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+		for _, one := range []*Agent{a, b} {
+			<-one.Member.Done()
+			spawned, stopped, killed := one.Counts()
 			for rank, n := range spawned {
 				require.Equal(t, 1, n)
 				require.Equal(t, 1, stopped[rank]+killed[rank], "rank %d was ended once", rank)
@@ -90,7 +90,7 @@ func TestOrders_OldStreamSpawnAfterStop(t *testing.T) {
 func TestOrders_LeaderKilledBetweenEachPairOfSteps(t *testing.T) {
 	for _, step := range []string{"created", "port", "spawn", "started", "live", "stopping", "stop rank", "exited", "stop host"} {
 		t.Run(step, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, c *Cluster) { killedAt(t, c, step) })
+			Bubble(t, nil, func(t *testing.T, c *Cluster) { killedAt(t, c, step) })
 		})
 	}
 }
@@ -110,27 +110,27 @@ func killedAt(t *testing.T, c *Cluster, step string) {
 		c.Kill(c.Leader())
 		close(resume)
 	}()
-	agents := []*agent{newAgent(), newAgent()}
+	agents := []*Agent{NewAgent(), NewAgent()}
 	for i, a := range agents {
-		a.at = at
-		a.join(t, c, "w", []string{"a", "b"}[i])
+		a.At = at
+		a.Join(t, c, "w", []string{"a", "b"}[i])
 	}
-	createGang(t, cl, "w", 4, 2, nil)
+	CreateGang(t, cl, "w", 4, 2, nil)
 	at("created")
-	c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+	c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 	at("live")
-	stopWorld(t, cl, "w")
+	StopWorld(t, cl, "w")
 	at("stopping")
-	c.awaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+	c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
 	<-resume
 	for i, a := range agents {
-		<-a.member.Done()
-		spawned, stopped, killed := a.counts()
+		<-a.Member.Done()
+		spawned, stopped, killed := a.Counts()
 		want := map[uint32]int{uint32(2 * i): 1, uint32(2*i + 1): 1}
 		require.Equal(t, want, spawned)
 		require.Equal(t, want, stopped)
 		require.Empty(t, killed)
-		require.Equal(t, 1, a.stops())
+		require.Equal(t, 1, a.Stops())
 	}
 	for _, m := range c.Members {
 		if m.Node == nil {
@@ -142,18 +142,18 @@ func killedAt(t *testing.T, c *Cluster, step string) {
 
 // TestDelivery_FailoverCondemnsNobody: hosts that have orders they cannot be told while leaders change are not called unreachable for it.
 func TestDelivery_FailoverCondemnsNobody(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		a := newAgent()
+		a := NewAgent()
 		hold := make(chan struct{})
-		a.at = func(step string) {
+		a.At = func(step string) {
 			if step == "port" {
 				<-hold // it does not confirm, but is heard
 			}
 		}
-		a.join(t, c, "w", "a")
-		createGang(t, cl, "w", 2, 2, nil)
-		incarnation := a.member.Incarnation()
+		a.Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, nil)
+		incarnation := a.Member.Incarnation()
 		for range 3 {
 			c.Kill(c.Leader())
 			time.Sleep(8 * time.Second)
@@ -164,12 +164,12 @@ func TestDelivery_FailoverCondemnsNobody(t *testing.T) {
 			}
 			time.Sleep(4 * time.Second)
 		}
-		h := procOf(c, cl, "w", musterv1.Role_ROLE_HOST, 0)
+		h := ProcOf(c, cl, "w", musterv1.Role_ROLE_HOST, 0)
 		require.Equal(t, musterv1.Health_HEALTH_ALIVE, h.Health)
 		require.Equal(t, incarnation, h.Proc.Incarnation)
 		close(hold)
-		c.awaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
-		spawned, _, _ := a.counts()
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		spawned, _, _ := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 	})
 }

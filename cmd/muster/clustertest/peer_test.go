@@ -43,7 +43,7 @@ func joinPeer(t *testing.T, cl *client.Client, world string, rank uint32, change
 		change(&cfg)
 	}
 	var err error
-	p.Member, err = cl.Join(within(t, patience), cfg)
+	p.Member, err = cl.Join(Within(t, Patience), cfg)
 	require.NoError(t, err)
 	return p
 }
@@ -93,7 +93,7 @@ func (p *peer) post(to, payload string) *client.Posted {
 // say posts and waits until it has been handled.
 func (p *peer) say(t *testing.T, to, payload string) {
 	t.Helper()
-	require.NoError(t, p.post(to, payload).Wait(within(t, patience)))
+	require.NoError(t, p.post(to, payload).Wait(Within(t, Patience)))
 	synctest.Wait()
 }
 

@@ -17,14 +17,14 @@ import (
 
 // TestScenario_T1_Join: a proc joins, and a message posted to a port of one of its actors arrives there.
 func TestScenario_T1_Join(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		heard := make(chan client.Message, 2)
 		m := joinPeer(t, cl, "test", 0, func(cfg *client.MemberConfig) {
 			cfg.Actors["proc[0][9999]"] = func(_ context.Context, m client.Message) { heard <- m }
 		})
 		user := joinPeer(t, cl, "user", 7, detached(""))
-		require.NoError(t, user.Post(client.Post{To: "test[0].proc[0][9999]", Payload: []byte("123")}).Wait(within(t, patience)))
+		require.NoError(t, user.Post(client.Post{To: "test[0].proc[0][9999]", Payload: []byte("123")}).Wait(Within(t, Patience)))
 		message := <-heard
 		require.Equal(t, "123", string(message.Payload))
 		require.Equal(t, "user[7]", message.From.String())
@@ -39,7 +39,7 @@ func TestScenario_T1_Join(t *testing.T) {
 // leader, whatever kind of address they have.
 func TestScenario_SystemJoin_ClientsExchangeAMessage(t *testing.T) {
 	for _, scheme := range []string{"tcp:127.0.0.1:%d", "unix:@client-%d", "sim:unix:@client-%d"} {
-		bubble(t, nil, func(t *testing.T, c *Cluster) {
+		Bubble(t, nil, func(t *testing.T, c *Cluster) {
 			cl := c.Client()
 			first := joinPeer(t, cl, "user", 1, detached(fmt.Sprintf(scheme, 1)))
 			second := joinPeer(t, cl, "user", 2, detached(fmt.Sprintf(scheme, 2)))
@@ -55,7 +55,7 @@ func TestScenario_SystemJoin_ClientsExchangeAMessage(t *testing.T) {
 // way: what each posts arrives in order, nothing is lost and nothing comes twice.
 func TestRelay_LeaderKilledInTheMiddle(t *testing.T) {
 	const ring, rounds, each = 6, 3, 60
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		var peers []*peer
 		for rank := range uint32(ring) {
 			peers = append(peers, joinPeer(t, c.Client(), "w", rank, nil))
@@ -78,7 +78,7 @@ func TestRelay_LeaderKilledInTheMiddle(t *testing.T) {
 			c.Leader()
 			c.Start(leader)
 			for _, p := range posted {
-				require.NoError(t, p.Wait(within(t, patience)))
+				require.NoError(t, p.Wait(Within(t, Patience)))
 			}
 		}
 		synctest.Wait() // for the handlers
@@ -90,7 +90,7 @@ func TestRelay_LeaderKilledInTheMiddle(t *testing.T) {
 
 // TestRelay_AddresseeBlinks: a message to somebody who is cut off for less than the delivery timeout arrives, once, when it is back.
 func TestRelay_AddresseeBlinks(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		a := joinPeer(t, c.Client(), "w", 0, nil)
 		b := joinPeer(t, c.ClientAt("far"), "w", 1, nil)
 		a.say(t, "w[1].chat", "before")
@@ -103,7 +103,7 @@ func TestRelay_AddresseeBlinks(t *testing.T) {
 		default:
 		}
 		c.Network.Heal()
-		require.NoError(t, posted.Wait(within(t, patience)))
+		require.NoError(t, posted.Wait(Within(t, Patience)))
 		a.say(t, "w[1].chat", "after")
 		c.Eventually("all", func() bool { return len(b.allHeard()) >= 3 })
 		require.Equal(t, []string{"w[0].chat[0]: before", "w[0].chat[0]: during", "w[0].chat[0]: after"}, b.allHeard())
@@ -113,7 +113,7 @@ func TestRelay_AddresseeBlinks(t *testing.T) {
 // TestRelay_ComesBackInTime: what cannot be delivered comes back within the delivery timeout, whoever is gone: the addressee, or all
 // servers. It condemns nobody.
 func TestRelay_ComesBackInTime(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
 		joinPeer(t, c.ClientAt("far"), "w", 1, nil)
@@ -125,7 +125,7 @@ func TestRelay_ComesBackInTime(t *testing.T) {
 		require.LessOrEqual(t, time.Since(began), delivery+100*time.Millisecond)
 		require.True(t, back.MayHaveArrived, "it was handed to a session of which nothing was heard")
 
-		before := procOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 1).Proc.Incarnation
+		before := ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 1).Proc.Incarnation
 		for _, m := range c.Members {
 			c.Kill(m)
 		}
@@ -143,23 +143,23 @@ func TestRelay_ComesBackInTime(t *testing.T) {
 		for _, m := range c.Members {
 			c.Start(m)
 		}
-		require.Equal(t, before, procOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 1).Proc.Incarnation)
-		require.NotEqual(t, musterv1.Health_HEALTH_CONNECTION_FAILURE, healthOf(c, cl, "w", 1))
+		require.Equal(t, before, ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 1).Proc.Incarnation)
+		require.NotEqual(t, musterv1.Health_HEALTH_CONNECTION_FAILURE, HealthOf(c, cl, "w", 1))
 	})
 }
 
 // TestRelay_FinalReasonsComeAtOnce: what can never be delivered comes back at once, and the reason says why.
 func TestRelay_FinalReasonsComeAtOnce(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		agent := newAgent()
-		agent.join(t, c, "gang", "a")
-		createGang(t, cl, "gang", 1, 1, keep)
-		c.Eventually("the program to run", func() bool { return agent.run(0) != nil })
+		agent := NewAgent()
+		agent.Join(t, c, "gang", "a")
+		CreateGang(t, cl, "gang", 1, 1, keep)
+		c.Eventually("the program to run", func() bool { return agent.Run(0) != nil })
 		a, b := joinPeer(t, cl, "w", 0, nil), joinPeer(t, cl, "w", 1, nil)
-		createWorld(t, cl, "over", 1)
-		stopWorld(t, cl, "over")
-		c.awaitStatus(cl, "over", musterv1.Status_STATUS_STOPPED)
+		CreateWorld(t, cl, "over", 1)
+		StopWorld(t, cl, "over")
+		c.AwaitStatus(cl, "over", musterv1.Status_STATUS_STOPPED)
 		for _, test := range []struct {
 			post   client.Post
 			reason musterv1.Delivery
@@ -180,16 +180,16 @@ func TestRelay_FinalReasonsComeAtOnce(t *testing.T) {
 			require.Contains(t, back.Error(), test.text)
 			require.False(t, back.MayHaveArrived, "%v", back)
 		}
-		require.NoError(t, a.Post(client.Post{To: "w[1].chat", Payload: bytes.Repeat([]byte("x"), client.MaxPayload)}).Wait(within(t, patience)))
+		require.NoError(t, a.Post(client.Post{To: "w[1].chat", Payload: bytes.Repeat([]byte("x"), client.MaxPayload)}).Wait(Within(t, Patience)))
 		require.ErrorContains(t, a.Post(client.Post{To: "w[1]"}).Err(), "write an actor")
 		require.ErrorContains(t, a.Post(client.Post{From: "no name", To: "w[1].chat"}).Err(), "from:")
-		require.Equal(t, musterv1.Health_HEALTH_ALIVE, healthOf(c, cl, "w", 1))
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, HealthOf(c, cl, "w", 1))
 	})
 }
 
 // TestRelay_SenderJoinsAgain: a message that is on its way while its sender is expired and joins anew is still delivered once.
 func TestRelay_SenderJoinsAgain(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		createWorldWith(t, cl, &musterv1.WorldSpec{
 			World: "w", Shape: &musterv1.Shape{Dims: []uint32{2}}, ProcsPerHost: 8,
@@ -199,9 +199,9 @@ func TestRelay_SenderJoinsAgain(t *testing.T) {
 		before := a.Incarnation()
 		c.Network.Isolate("far")
 		posted := a.post("w[1].chat", "late")
-		c.Eventually("the expiry", func() bool { return healthOf(c, cl, "w", 0) == musterv1.Health_HEALTH_EXPIRED })
+		c.Eventually("the expiry", func() bool { return HealthOf(c, cl, "w", 0) == musterv1.Health_HEALTH_EXPIRED })
 		c.Network.Heal()
-		require.NoError(t, posted.Wait(within(t, patience)))
+		require.NoError(t, posted.Wait(Within(t, Patience)))
 		require.Greater(t, a.Incarnation(), before)
 		time.Sleep(5 * time.Second)
 		require.Equal(t, []string{"w[0].chat[0]: late"}, b.allHeard())
@@ -210,7 +210,7 @@ func TestRelay_SenderJoinsAgain(t *testing.T) {
 
 // TestRelay_RepliesGoBack: a handler answers whom it heard.
 func TestRelay_RepliesGoBack(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
 		joinPeer(t, cl, "w", 1, func(cfg *client.MemberConfig) {
@@ -225,7 +225,7 @@ func TestRelay_RepliesGoBack(t *testing.T) {
 // TestRelay_StuckHandlerIsBusy: a handler that does not return has a bounded queue; what finds no room comes back in time, and the
 // stuck member goes on reporting.
 func TestRelay_StuckHandlerIsBusy(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		a := joinPeer(t, cl, "w", 0, nil)
 		b := joinPeer(t, cl, "w", 1, func(cfg *client.MemberConfig) {
@@ -246,12 +246,12 @@ func TestRelay_StuckHandlerIsBusy(t *testing.T) {
 		require.Equal(t, 257, arrived, "one is being handled, 256 wait")
 		time.Sleep(30 * time.Second)
 		require.NoError(t, b.Err())
-		require.Equal(t, musterv1.Health_HEALTH_ALIVE, healthOf(c, cl, "w", 1))
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, HealthOf(c, cl, "w", 1))
 	})
 }
 
 func createWorldWith(t *testing.T, cl *client.Client, spec *musterv1.WorldSpec) {
 	t.Helper()
-	_, err := cl.Cluster().UpsertWorld(within(t, patience), &musterv1.UpsertWorldRequest{Spec: spec})
+	_, err := cl.Cluster().UpsertWorld(Within(t, Patience), &musterv1.UpsertWorldRequest{Spec: spec})
 	require.NoError(t, err)
 }

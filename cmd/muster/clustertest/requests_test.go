@@ -20,18 +20,14 @@ import (
 	"muster/transport/rpcstatus"
 )
 
-func reason(err error) musterv1.Reason { return rpcstatus.Refusal(err).GetReason() }
-
-func sixteen(name string) []byte { return []byte(fmt.Sprintf("%16s", name)) }
-
 // TestJoin_DelayedCopyDoesNotSupersede: a copy of an old join, let go by the network when its process has long been replaced, does not
 // push the replacement out; nor does it bring back who has left, or a world that is gone.
 func TestJoin_DelayedCopyDoesNotSupersede(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		members := musterv1grpc.NewMemberServiceClient(c.Conn(c.Leader()))
-		ctx := within(t, patience)
+		ctx := Within(t, Patience)
 		ask := func(nonce string, issued uint64) (*musterv1.JoinResponse, error) {
-			return members.Join(ctx, &musterv1.JoinRequest{World: "w", Rank: 0, Key: "m1", Machine: "m1", Nonce: sixteen(nonce), Issued: issued})
+			return members.Join(ctx, &musterv1.JoinRequest{World: "w", Rank: 0, Key: "m1", Machine: "m1", Nonce: Sixteen(nonce), Issued: issued})
 		}
 		first, err := ask("first", 0)
 		require.NoError(t, err)
@@ -44,25 +40,25 @@ func TestJoin_DelayedCopyDoesNotSupersede(t *testing.T) {
 		require.Equal(t, second.Proc.Incarnation, again.Proc.Incarnation)
 
 		_, err = ask("first", 0)
-		require.Equal(t, musterv1.Reason_REASON_STALE, reason(err), "a copy of the first join")
+		require.Equal(t, musterv1.Reason_REASON_STALE, Reason(err), "a copy of the first join")
 		require.Greater(t, rpcstatus.Refusal(err).Number, second.Proc.Incarnation)
 
 		_, err = members.Leave(ctx, &musterv1.LeaveRequest{Proc: second.Proc})
 		require.NoError(t, err)
 		_, err = ask("second", first.Number)
-		require.Equal(t, musterv1.Reason_REASON_STALE, reason(err), "the world went with its last member")
+		require.Equal(t, musterv1.Reason_REASON_STALE, Reason(err), "the world went with its last member")
 	})
 }
 
 // TestReport_PackedBehindNewIncarnation: packed reports carry the number at which the leader compared incarnations; when a newer one
 // comes into the log between the comparison and the report, the report renews nothing and says so.
 func TestReport_PackedBehindNewIncarnation(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		members := musterv1grpc.NewMemberServiceClient(c.Conn(leader))
-		ctx := within(t, patience)
+		ctx := Within(t, Patience)
 		ask := func(nonce string, issued uint64) *musterv1.JoinResponse {
-			r, err := members.Join(ctx, &musterv1.JoinRequest{World: "w", Rank: 3, Key: "m1", Nonce: sixteen(nonce), Issued: issued})
+			r, err := members.Join(ctx, &musterv1.JoinRequest{World: "w", Rank: 3, Key: "m1", Nonce: Sixteen(nonce), Issued: issued})
 			require.NoError(t, err)
 			return r
 		}
@@ -94,12 +90,12 @@ func TestRequest_VeryLateStopIsRefused(t *testing.T) {
 		cfg.Settings = fsm.DefaultSettings()
 		cfg.Settings.RequestWindowNs = int64(window)
 	}
-	bubble(t, shortWindow, func(t *testing.T, c *Cluster) {
+	Bubble(t, shortWindow, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		system := musterv1grpc.NewSystemServiceClient(c.Conn(c.Leader()))
-		ctx := within(t, time.Hour)
-		first := createWorld(t, cl, "w", 1)
-		stop := &musterv1.StopRequest{Meta: &musterv1.RequestMeta{Id: sixteen("stop"), Issued: first.Number}, Worlds: []string{"w"}}
+		ctx := Within(t, time.Hour)
+		first := CreateWorld(t, cl, "w", 1)
+		stop := &musterv1.StopRequest{Meta: &musterv1.RequestMeta{Id: Sixteen("stop"), Issued: first.Number}, Worlds: []string{"w"}}
 		answer, err := system.Stop(ctx, stop)
 		require.NoError(t, err)
 		repeated, err := system.Stop(ctx, stop)
@@ -111,12 +107,12 @@ func TestRequest_VeryLateStopIsRefused(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Greater(t, second.Generation, first.Generation)
-		member := join(t, cl, "w", 0)
+		member := Join(t, cl, "w", 0)
 		time.Sleep(window + 5*time.Second)
 		_, err = system.Stop(ctx, stop)
-		require.Equal(t, musterv1.Reason_REASON_REQUEST_TOO_OLD, reason(err))
+		require.Equal(t, musterv1.Reason_REASON_REQUEST_TOO_OLD, Reason(err))
 		require.NoError(t, member.Err())
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "w").Status)
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "w").Status)
 
 		_, err = cl.Cluster().Stop(ctx, &musterv1.StopRequest{Worlds: []string{"w"}})
 		require.NoError(t, err, "who means it asks anew")
@@ -126,11 +122,11 @@ func TestRequest_VeryLateStopIsRefused(t *testing.T) {
 
 // TestRequest_SameIdOtherBody: an id that is used for another request is refused, and the first answer stands, also on the next leader.
 func TestRequest_SameIdOtherBody(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
-		ctx := within(t, patience)
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		ctx := Within(t, Patience)
 		upsert := func(m *Member, world string) (*musterv1.UpsertWorldResponse, error) {
 			return musterv1grpc.NewSystemServiceClient(c.Conn(m)).UpsertWorld(ctx, &musterv1.UpsertWorldRequest{
-				Meta: &musterv1.RequestMeta{Id: sixteen("id")},
+				Meta: &musterv1.RequestMeta{Id: Sixteen("id")},
 				Spec: &musterv1.WorldSpec{World: world, Shape: &musterv1.Shape{Dims: []uint32{2}}, ProcsPerHost: 1},
 			})
 		}
@@ -138,14 +134,14 @@ func TestRequest_SameIdOtherBody(t *testing.T) {
 		first, err := upsert(leader, "a")
 		require.NoError(t, err)
 		_, err = upsert(leader, "b")
-		require.Equal(t, musterv1.Reason_REASON_REQUEST_ID_REUSED, reason(err))
+		require.Equal(t, musterv1.Reason_REASON_REQUEST_ID_REUSED, Reason(err))
 		c.Kill(leader)
 		next := c.Leader()
 		again, err := upsert(next, "a")
 		require.NoError(t, err)
 		require.True(t, proto.Equal(first, again), "the answer outlives the leader that gave it")
 		_, err = upsert(next, "b")
-		require.Equal(t, musterv1.Reason_REASON_REQUEST_ID_REUSED, reason(err))
+		require.Equal(t, musterv1.Reason_REASON_REQUEST_ID_REUSED, Reason(err))
 	})
 }
 
@@ -154,31 +150,31 @@ func TestRequest_SameIdOtherBody(t *testing.T) {
 func TestRestore_LeaderDiesInIt_ReplicasEqual(t *testing.T) {
 	for _, commit := range []bool{false, true} {
 		t.Run(fmt.Sprintf("commit sent %t", commit), func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, c *Cluster) { restoreAndDie(t, c, commit) })
+			Bubble(t, nil, func(t *testing.T, c *Cluster) { restoreAndDie(t, c, commit) })
 		})
 	}
 }
 
 func restoreAndDie(t *testing.T, c *Cluster, commit bool) {
 	cl := c.Client()
-	createWorld(t, cl, "old", 2)
+	CreateWorld(t, cl, "old", 2)
 	var file bytes.Buffer
 	save(t, cl, &file)
-	createWorld(t, cl, "new", 1)
+	CreateWorld(t, cl, "new", 1)
 
 	leader := c.Leader()
 	system := leader.Node.System()
 	reader, err := fsm.NewFileReader(bytes.NewReader(file.Bytes()))
 	require.NoError(t, err)
-	ctx := within(t, patience)
+	ctx := Within(t, Patience)
 	propose := func(cmd *musterv1.Command) {
 		out, err := system.Propose(ctx, cmd)
 		require.NoError(t, err)
 		require.Nil(t, out.GetRefusal())
 	}
-	rid := sixteen("restore")
+	rid := Sixteen("restore")
 	propose(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: &musterv1.RestoreBegin{
-		Meta: &musterv1.RequestMeta{Id: sixteen("req")}, RestoreId: rid, Header: reader.Header(), UnixMicros: 1,
+		Meta: &musterv1.RequestMeta{Id: Sixteen("req")}, RestoreId: rid, Header: reader.Header(), UnixMicros: 1,
 	}}})
 	var records [][]byte
 	for {
@@ -200,7 +196,7 @@ func restoreAndDie(t *testing.T, c *Cluster, commit bool) {
 	}
 	c.Kill(leader)
 	c.Leader()
-	createWorld(t, cl, "after", 1)
+	CreateWorld(t, cl, "after", 1)
 	c.Heal()
 	c.Start(leader)
 	c.RequireConverged()
@@ -214,7 +210,7 @@ func restoreAndDie(t *testing.T, c *Cluster, commit bool) {
 
 func save(t *testing.T, cl *client.Client, to *bytes.Buffer) {
 	t.Helper()
-	_, err := cl.Cluster().SaveState(within(t, patience), to)
+	_, err := cl.Cluster().SaveState(Within(t, Patience), to)
 	require.NoError(t, err)
 }
 
@@ -233,18 +229,18 @@ func restore(ctx context.Context, cl *client.Client, file []byte) error {
 
 // TestRestore_MembersJoinAgain: after a restore every session is told to join again; the programs go on.
 func TestRestore_MembersJoinAgain(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 1)
-		m := join(t, cl, "w", 0)
+		CreateWorld(t, cl, "w", 1)
+		m := Join(t, cl, "w", 0)
 		before := m.Incarnation()
 		var file bytes.Buffer
 		save(t, cl, &file)
-		require.NoError(t, restore(within(t, patience), cl, file.Bytes()))
+		require.NoError(t, restore(Within(t, Patience), cl, file.Bytes()))
 		c.Eventually("the new incarnation", func() bool { return m.Incarnation() != before })
 		require.NoError(t, m.Err())
 		time.Sleep(30 * time.Second)
-		require.Equal(t, musterv1.Status_STATUS_LIVE, condition(c, cl, "w").Status)
+		require.Equal(t, musterv1.Status_STATUS_LIVE, Condition(c, cl, "w").Status)
 		c.RequireConverged()
 	})
 }

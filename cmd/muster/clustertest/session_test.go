@@ -15,9 +15,9 @@ import (
 
 // TestSession_FramesComeInTime: a session shows something at least every 250 ms, whatever else is said in it.
 func TestSession_FramesComeInTime(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		m := join(t, cl, "w", 0)
+		m := Join(t, cl, "w", 0)
 		leader := c.Leader()
 		ctx, cancel := context.WithCancel(t.Context())
 		s, err := musterv1grpc.NewMemberServiceClient(c.Conn(leader)).Session(ctx)
@@ -47,7 +47,7 @@ func TestSession_FramesComeInTime(t *testing.T) {
 
 // TestSession_MuteReaderDoesNotHoldTheNodeUp: a client that never reads cannot keep a node from ending.
 func TestSession_MuteReaderDoesNotHoldTheNodeUp(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		s, err := musterv1grpc.NewMemberServiceClient(c.Conn(leader)).Session(t.Context())
 		require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestSession_MuteReaderDoesNotHoldTheNodeUp(t *testing.T) {
 		require.NoError(t, s.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: h}}))
 		time.Sleep(2 * time.Second) // and never Recv
 		began := time.Now()
-		require.NoError(t, leader.Node.Close(within(t, 10*time.Second)))
+		require.NoError(t, leader.Node.Close(Within(t, 10*time.Second)))
 		require.Less(t, time.Since(began), 10*time.Second)
 		leader.Node = nil
 		c.Leader()
@@ -68,11 +68,11 @@ func TestSession_MuteReaderDoesNotHoldTheNodeUp(t *testing.T) {
 
 // TestForward_LargeAnswer: a page that a leader may answer comes through a follower, too.
 func TestForward_LargeAnswer(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		leader := c.Leader()
 		for rank := range uint32(700) {
-			_, err := cl.Join(within(t, patience), client.MemberConfig{
+			_, err := cl.Join(Within(t, Patience), client.MemberConfig{
 				World: "w", Rank: rank, Key: "k", Machine: "m", Mode: musterv1.Mode_MODE_MANAGED_BY_SYSTEM,
 				Labels: map[string]string{"long": strings.Repeat("v", 4000)},
 			})
@@ -82,7 +82,7 @@ func TestForward_LargeAnswer(t *testing.T) {
 			if m == leader {
 				continue
 			}
-			v, err := musterv1grpc.NewSystemServiceClient(c.Conn(m)).View(within(t, patience), &musterv1.ViewRequest{PageSize: 1000})
+			v, err := musterv1grpc.NewSystemServiceClient(c.Conn(m)).View(Within(t, Patience), &musterv1.ViewRequest{PageSize: 1000})
 			require.NoError(t, err)
 			require.NotEmpty(t, v.NextPageToken)
 		}

@@ -15,7 +15,7 @@ import (
 // Whoever compares two nodes by what status says holds digests against each other at the same index: a digest must be of the
 // index beside it, however much is applied meanwhile.
 func TestStatus_DigestIsOfItsIndex(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
 		c.Leader()
 		done := make(chan error, 1)
@@ -57,7 +57,7 @@ func TestStatus_DigestIsOfItsIndex(t *testing.T) {
 // An answer that the leader was not asked for says which node gave it and how long ago that had heard from a leader; any other answer says
 // nothing of the kind. Without a leader, explain says why nothing happens.
 func TestStaleReads_TellTheirAge(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, c *Cluster) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		leader := c.Leader()
 		_, err := c.Client().Cluster().UpsertWorld(t.Context(), &musterv1.UpsertWorldRequest{
 			Spec: &musterv1.WorldSpec{World: "w", Shape: &musterv1.Shape{Open: true}},
