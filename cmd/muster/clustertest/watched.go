@@ -32,7 +32,7 @@ func Watch(t *testing.T, cl *client.Client, req *musterv1.WatchRequest) *Watched
 		err := cl.Cluster().Watch(ctx, req, func(answer *musterv1.WatchResponse) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if w.number == 0 {
+			if w.number == 0 && answer.GetNumber() != 0 { // before the first leader there is no number to go on from
 				close(begun)
 			}
 			w.events, w.number = append(w.events, answer.GetEvents()...), answer.GetNumber()
