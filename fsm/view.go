@@ -236,7 +236,11 @@ func (s *State) membersFrom(w *world, from cursor) iter.Seq2[member, Slot] {
 			if role == from.role {
 				first = from.rank
 			}
-			for rank, slot := range ranksFrom(w.members(role), w.rec.Spec, first) {
+			spec := w.rec.Spec
+			if role == musterv1.Role_ROLE_HOST {
+				spec = nil // it says the ranks of workers only: there may be more hosts than it wants, and even more than workers
+			}
+			for rank, slot := range ranksFrom(w.members(role), spec, first) {
 				if !yield(member{w.rec.World, role, rank}, slot) {
 					return
 				}

@@ -88,6 +88,24 @@ func TestView_Filters(t *testing.T) {
 	require.ErrorContains(t, err, "page_token")
 }
 
+// TestView_SpareHosts: a host whose rank is beyond the shape is a member as others are.
+func TestView_SpareHosts(t *testing.T) {
+	m := fsmtest.NewMachine()
+	m.Start(nil)
+	for _, key := range []string{"a", "b", "c"} {
+		m.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+			World: "w", Role: musterv1.Role_ROLE_HOST, AssignRank: true, Key: key, Nonce: []byte(key), Issued: m.State.Number(),
+		}}})
+	}
+	m.Apply(&musterv1.Command{Body: &musterv1.Command_UpsertWorld{UpsertWorld: &musterv1.UpsertWorldRequest{
+		Meta: &musterv1.RequestMeta{Id: make([]byte, 16)},
+		Spec: &musterv1.WorldSpec{World: "w", Shape: &musterv1.Shape{Dims: []uint32{1}}, ProcsPerHost: 1},
+	}}})
+	_, seen := pages(t, m, &musterv1.ViewRequest{})
+	require.Equal(t, []string{"w", "w0", "w0", "w1", "w2"}, seen)
+	require.Len(t, m.State.Supervision("w", true).Procs, 3)
+}
+
 // TestView_LargeMembers: a page is bounded in bytes, too.
 func TestView_LargeMembers(t *testing.T) {
 	m := populated(t, 1000, 4000)
