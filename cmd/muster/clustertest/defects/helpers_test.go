@@ -84,7 +84,7 @@ func phase(t *testing.T, c *clustertest.Cluster, cl *client.Client) musterv1.Pha
 // bareJoin makes a member for whom nothing is said that the test does not say.
 func bareJoin(t *testing.T, c *clustertest.Cluster, cl *client.Client, world string, rank uint32, nonce string) *musterv1.JoinResponse {
 	t.Helper()
-	r, err := musterv1grpc.NewMemberServiceClient(c.Conn(c.Leader())).Join(soon(t), &musterv1.JoinRequest{
+	r, err := membersAt(c, c.Leader()).Join(soon(t), &musterv1.JoinRequest{
 		World: world, Rank: rank, Key: "bare", Machine: "bare", Nonce: clustertest.Sixteen(nonce), Issued: c.View(cl).Number,
 	})
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func bareJoin(t *testing.T, c *clustertest.Cluster, cl *client.Client, world str
 func session(t *testing.T, c *clustertest.Cluster, members ...*musterv1.ProcRef) musterv1grpc.MemberService_SessionClient {
 	t.Helper()
 	leader := c.Leader()
-	s, err := musterv1grpc.NewMemberServiceClient(c.Conn(leader)).Session(soon(t))
+	s, err := membersAt(c, leader).Session(soon(t))
 	require.NoError(t, err)
 	epoch, _, _ := leader.Node.System().Leading()
 	hello := &musterv1.Hello{Owner: "bare", Epoch: epoch}
@@ -118,6 +118,13 @@ func verdict(t *testing.T, s musterv1grpc.MemberService_SessionClient) *musterv1
 	}
 }
 
+func sendStopResult(t *testing.T, s musterv1grpc.MemberService_SessionClient, p *musterv1.ProcRef, operation uint64) {
+	t.Helper()
+	require.NoError(t, s.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_StopResult{
+		StopResult: &musterv1.StopResult{Proc: p, Operation: operation},
+	}}))
+}
+
 // eventsOf are the events of some kinds among those of a watch.
 func eventsOf(all []*musterv1.Event, kinds ...musterv1.Event_Kind) []*musterv1.Event {
 	var out []*musterv1.Event
@@ -129,6 +136,10 @@ func eventsOf(all []*musterv1.Event, kinds ...musterv1.Event_Kind) []*musterv1.E
 		}
 	}
 	return out
+}
+
+func membersAt(c *clustertest.Cluster, m *clustertest.Member) musterv1grpc.MemberServiceClient {
+	return musterv1grpc.NewMemberServiceClient(c.Conn(m))
 }
 
 func systemAt(c *clustertest.Cluster, m *clustertest.Member) musterv1grpc.SystemServiceClient {
