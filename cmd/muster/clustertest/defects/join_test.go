@@ -25,7 +25,9 @@ func TestDefect_D39_NoRequestEndsANode(t *testing.T) {
 			"no procs per host":    func(u *musterv1.UpsertWorldRequest) { u.Spec.World, u.Spec.ProcsPerHost = "x", 0 },
 			"a world without name": func(u *musterv1.UpsertWorldRequest) { u.Spec.World = "" },
 			"no procs":             func(u *musterv1.UpsertWorldRequest) { u.Spec.World, u.Spec.Shape.Dims = "x", []uint32{0} },
-			"more than there are":  func(u *musterv1.UpsertWorldRequest) { u.Spec.World, u.Spec.Shape.Dims = "x", []uint32{1 << 31, 1 << 31} },
+			"more than there are": func(u *musterv1.UpsertWorldRequest) {
+				u.Spec.World, u.Spec.Shape.Dims = "x", []uint32{1 << 31, 1 << 31}
+			},
 		} {
 			_, err := upsert(t, cl, "w", 2, change)
 			require.NotNil(t, client.RefusalOf(err), what)
