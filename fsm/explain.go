@@ -214,7 +214,9 @@ func (s *State) ViewStop(q *musterv1.ViewStopRequest) *musterv1.ViewStopResponse
 		if len(r.Targets) == stopPage {
 			break
 		}
-		r.Targets = append(r.Targets, &musterv1.StopOutcome{Proc: t.Proc, Done: t.Done, Outcome: t.Outcome, Accepted: t.Accepted})
+		r.Targets = append(r.Targets, &musterv1.StopOutcome{
+			Proc: t.Proc, Done: t.Done, Outcome: t.Outcome, Accepted: t.Accepted, ActorsStopped: t.ActorsStopped, ActorsAborted: t.ActorsAborted,
+		})
 	}
 	return r
 }

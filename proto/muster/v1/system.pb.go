@@ -2170,7 +2170,11 @@ type StopOutcome struct {
 	// How, in words: "stopped", "left", "expired", …; empty while it is not done.
 	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// It has accepted the order.
-	Accepted      bool `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Accepted bool `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Actors that stopped by themselves, as the target said.
+	ActorsStopped uint32 `protobuf:"varint,5,opt,name=actors_stopped,json=actorsStopped,proto3" json:"actors_stopped,omitempty"`
+	// Actors that had to be aborted, as the target said.
+	ActorsAborted uint32 `protobuf:"varint,6,opt,name=actors_aborted,json=actorsAborted,proto3" json:"actors_aborted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2231,6 +2235,20 @@ func (x *StopOutcome) GetAccepted() bool {
 		return x.Accepted
 	}
 	return false
+}
+
+func (x *StopOutcome) GetActorsStopped() uint32 {
+	if x != nil {
+		return x.ActorsStopped
+	}
+	return 0
+}
+
+func (x *StopOutcome) GetActorsAborted() uint32 {
+	if x != nil {
+		return x.ActorsAborted
+	}
+	return 0
 }
 
 // ExplainRequest asks why a world, or one rank of it, is what it is.
@@ -2841,12 +2859,14 @@ const file_muster_v1_system_proto_rawDesc = "" +
 	"\bclock_ns\x18\x05 \x01(\x03R\aclockNs\x12\x1f\n" +
 	"\vdeadline_ns\x18\x06 \x01(\x03R\n" +
 	"deadlineNs\x122\n" +
-	"\tstaleness\x18\a \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"\x7f\n" +
+	"\tstaleness\x18\a \x01(\v2\x14.muster.v1.StalenessR\tstaleness\"\xcd\x01\n" +
 	"\vStopOutcome\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x1a\n" +
-	"\baccepted\x18\x04 \x01(\bR\baccepted\"\x90\x01\n" +
+	"\baccepted\x18\x04 \x01(\bR\baccepted\x12%\n" +
+	"\x0eactors_stopped\x18\x05 \x01(\rR\ractorsStopped\x12%\n" +
+	"\x0eactors_aborted\x18\x06 \x01(\rR\ractorsAborted\"\x90\x01\n" +
 	"\x0eExplainRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x19\n" +
