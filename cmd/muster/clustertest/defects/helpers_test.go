@@ -48,6 +48,12 @@ func mortal(t *testing.T, c *clustertest.Cluster, world string, rank uint32, cha
 	return joinAs(t, process, world, rank, change), func() { require.NoError(t, process.Close()) }
 }
 
+// fails has a member report a failed actor.
+func fails(t *testing.T, m *client.Member, actor, cause string) {
+	t.Helper()
+	require.NoError(t, m.ActorFailed(actor, 0, cause))
+}
+
 func asIs(*client.MemberConfig) {}
 
 // upsert asks for a world of a definite shape, changed.

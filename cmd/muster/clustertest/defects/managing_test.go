@@ -71,7 +71,7 @@ func TestDefect_D24_FailedActorsOfManagingStopNothing(t *testing.T) {
 		cl := c.Client()
 		clustertest.CreateWorld(t, cl, "boss", 1)
 		boss := joinAs(t, cl, "boss", 0, managing)
-		require.NoError(t, boss.ActorFailed("loader", 0, "disk gone"))
+		fails(t, boss, "loader", "disk gone")
 		c.AwaitStatus(cl, "boss", unhealthy)
 		time.Sleep(20 * time.Second)
 		require.Equal(t, running, phase(t, c, cl))

@@ -67,7 +67,7 @@ func TestDefect_D67_WaitingBlocksNothing(t *testing.T) {
 		m := joinAs(t, c.ClientAt("far"), "w", 0, func(m *client.MemberConfig) { m.Handler = slow(make(chan struct{}, 8), 20*time.Second) })
 		c.Network.Isolate("far")
 		began := time.Now()
-		require.NoError(t, m.ActorFailed("loader", 0, "disk gone"))
+		fails(t, m, "loader", "disk gone")
 		require.Zero(t, time.Since(began))
 		time.Sleep(3 * time.Second)
 		c.Network.Heal()

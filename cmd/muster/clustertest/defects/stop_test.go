@@ -158,8 +158,8 @@ func TestDefect_D31_DeadlineFollowsProcTimeout(t *testing.T) {
 	})
 }
 
-// D32: that a stop had begun was all that was ever said of it; worlds that did not exist were passed over. Here each world has a result,
-// and what became of each proc can be read and waited for.
+// D32: that a stop had begun was all that was ever said of it; worlds that did not exist were passed over, and how many actors had ended
+// went into a log. Here each world has a result, and what became of each proc and its actors can be read and waited for.
 func TestDefect_D32_StopTellsWhatCameOfIt(t *testing.T) {
 	clustertest.Bubble(t, nil, func(t *testing.T, c *clustertest.Cluster) {
 		cl := c.Client()
@@ -186,5 +186,6 @@ func TestDefect_D32_StopTellsWhatCameOfIt(t *testing.T) {
 		v, err := cl.Cluster().WaitStop(soon(t), r.Operation)
 		require.NoError(t, err)
 		require.Equal(t, []string{"stopped", "left"}, []string{v.Targets[0].Outcome, v.Targets[1].Outcome})
+		require.Equal(t, uint32(1), v.Targets[0].ActorsStopped)
 	})
 }

@@ -23,9 +23,10 @@ func TestDefect_D64_AnyNodeAnswers(t *testing.T) {
 			c.Kill(gone)
 			c.Leader()
 			for _, there := range c.Running() {
-				v, err := systemAt(c, there).View(soon(t), &musterv1.ViewRequest{})
-				require.NoError(t, err)
-				require.Equal(t, "tcp:w:1", v.Worlds[0].Procs[0].Address)
+				c.Eventually("an answer of "+there.Name, func() bool {
+					v, err := systemAt(c, there).View(soon(t), &musterv1.ViewRequest{})
+					return err == nil && v.Worlds[0].Procs[0].Address == "tcp:w:1"
+				})
 			}
 			c.Start(gone)
 		}
