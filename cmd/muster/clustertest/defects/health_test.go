@@ -1,6 +1,7 @@
 package defects
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func TestDefect_D7_FailedActorsAreBounded(t *testing.T) {
 		clustertest.CreateWorld(t, cl, "w", 1)
 		m := joinAs(t, cl, "w", 0, asIs)
 		report := func(actor, cause string) {
-			c.Eventually("room for a failure", func() bool { return m.ActorFailed(actor, 0, cause) == nil })
+			c.Eventually("room for a failure", func() bool { return m.ReportFailure(actor, errors.New(cause)) == nil })
 		}
 		report("a", "first")
 		report("a", "second")

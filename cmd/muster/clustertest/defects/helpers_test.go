@@ -2,6 +2,7 @@ package defects
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func mortal(t *testing.T, c *clustertest.Cluster, world string, rank uint32, cha
 // fails has a member report a failed actor.
 func fails(t *testing.T, m *client.Member, actor, cause string) {
 	t.Helper()
-	require.NoError(t, m.ActorFailed(actor, 0, cause))
+	require.NoError(t, m.ReportFailure(actor, errors.New(cause)))
 }
 
 func asIs(*client.MemberConfig) {}
