@@ -159,7 +159,13 @@ func (c *Cluster) stop(m *Member) {
 // Eventually polls until a condition holds.
 func (c *Cluster) Eventually(what string, holds func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(5 * time.Millisecond) {
+	c.InTheEnd(5*time.Millisecond, what, holds)
+}
+
+// InTheEnd is Eventually at another pace, for what takes a while and costs something to look at.
+func (c *Cluster) InTheEnd(pace time.Duration, what string, holds func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(pace) {
 		if time.Now().After(deadline) {
 			for _, m := range c.Running() {
 				s, state, alarms := m.Node.Status()
