@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -46,14 +47,14 @@ func TestScenario_SupervisionFault(t *testing.T) {
 		events := clustertest.Watch(t, c.Client(), &musterv1.WatchRequest{Kinds: []musterv1.Event_Kind{musterv1.Event_KIND_ACTOR_FAILED}})
 		first := joinWith(t, c, "first", client.MemberConfig{World: "worker_world", Rank: 0})
 		second := joinWith(t, c, "second", client.MemberConfig{World: "worker_world", Rank: 1})
-		require.NoError(t, second.ActorFailed("worker", 1, "panicked: some random failure\nat worker.rs:1"))
+		require.NoError(t, second.ReportFailure("worker[1]", errors.New("panicked: some random failure\nat worker.rs:1")))
 		c.Eventually("the failure to be told", func() bool { return heard(events, musterv1.Event_KIND_ACTOR_FAILED) != nil })
 		e := heard(events, musterv1.Event_KIND_ACTOR_FAILED)
 		require.Equal(t, "worker_world", e.World)
 		require.Equal(t, []byte{1, 1}, e.Ranks, "rank 1")
 		require.Contains(t, e.Text, "actor worker[1] failed: panicked: some random failure")
 
-		require.NoError(t, first.ActorFailed("worker", 0, "lost its peer"))
+		require.NoError(t, first.ReportFailure("worker", errors.New("lost its peer")))
 		c.Eventually("both to be unhealthy", func() bool { return len(supervision(t, cl, "worker_world").Procs) == 2 })
 		w := clustertest.WorldOf(c, cl, "worker_world")
 		require.Equal(t, uint32(1), w.FirstCause.Rank)

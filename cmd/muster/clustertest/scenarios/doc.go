@@ -6,6 +6,9 @@
 // evicted for real, which the original only promised, so the two scenarios that look at a dead world for long (T4, T5) switch that off. A
 // world is Live when its own ranks are there, so where the original let rank 1 into a world of one proc, rank 0 joins. Hosts say that they
 // are hosts, where the original told it by the first letters of a name.
+// Where messages and addresses are all there is to a scenario, it is a test of package clustertest: T11, TestScenario_SystemJoin_…,
+// TestScenario_ProcAddressUpdates and TestScenario_ProcUpdateAddressBookCache.
+//
 // These have nothing that they could be played with:
 //
 //	scenario                        why

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -124,7 +125,8 @@ func TestScenario_T5_ProcManagingSystem(t *testing.T) {
 
 // A client attaches and makes no world by that. A created world without procs is not Live; with both of its procs it is. Then one of them
 // cannot be reached any more, though it runs: the world stays Live until the lease is over, and is unhealthy then, with the proc's name.
-// Nobody brings it back: as long as that again, and the world is evicted.
+// The ball that the other has posted to it comes back to the one who posted it, whom that does not harm. Nobody brings the lost one back:
+// as long as that again, and the world is evicted.
 func TestScenario_T9_UndeliverableMessageReturn(t *testing.T) {
 	tenfold(t, 2*time.Second, 2*time.Second, func(t *testing.T, c *clustertest.Cluster) {
 		cl := c.Client()
@@ -135,13 +137,17 @@ func TestScenario_T9_UndeliverableMessageReturn(t *testing.T) {
 		require.Equal(t, "world", w.World)
 		require.Equal(t, musterv1.Status_STATUS_UNHEALTHY, w.Condition.Status)
 		near := joinWith(t, c, "near", client.MemberConfig{World: "world", Rank: 0})
-		far := joinWith(t, c, "far", client.MemberConfig{World: "world", Rank: 1, Address: "tcp:far:1"})
+		far := joinWith(t, c, "far", client.MemberConfig{
+			World: "world", Rank: 1, Address: "tcp:far:1",
+			Actors: map[string]client.MessageHandler{"pong": func(context.Context, client.Message) { t.Error("the ball has arrived") }},
+		})
 		require.Equal(t, musterv1.Status_STATUS_LIVE, onlyWorld(t, cl).Condition.Status)
 
 		time.Sleep(10 * time.Second)
 		c.Network.Isolate("far")
 		cut := time.Now()
 		require.Equal(t, musterv1.Status_STATUS_LIVE, onlyWorld(t, cl).Condition.Status, "nobody can know yet")
+		ball := near.Post(client.Post{From: "ping", To: "world[1].pong", Payload: []byte{1}})
 		becomes(c, cl, "world", musterv1.Status_STATUS_UNHEALTHY)
 		require.Less(t, time.Since(cut), 21*time.Second)
 		r := supervision(t, cl, "world")
@@ -149,6 +155,11 @@ func TestScenario_T9_UndeliverableMessageReturn(t *testing.T) {
 		require.Equal(t, far.Incarnation(), r.Procs[0].Proc.Incarnation)
 		require.Equal(t, musterv1.Health_HEALTH_EXPIRED, r.Procs[0].Health)
 		require.Equal(t, "tcp:far:1", r.Procs[0].Address)
+		<-ball.Done()
+		var back *client.Undeliverable
+		require.ErrorAs(t, ball.Err(), &back)
+		require.Equal(t, "world[1].pong[0]", back.To)
+		require.Less(t, time.Since(cut), 21*time.Second)
 		require.NoError(t, near.Err())
 		require.NoError(t, far.Err(), "it goes on all the while")
 

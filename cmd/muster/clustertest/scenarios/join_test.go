@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -12,11 +13,15 @@ import (
 )
 
 // A proc joins a world that nobody has created: it is told who it is, under which incarnation and lease, the world waits for its creation,
-// and whoever asks finds the proc's address.
+// and whoever asks finds the proc's address. A message that a client posts to a port of one of its actors arrives there.
 func TestScenario_T1_Join(t *testing.T) {
 	tenfold(t, 10*time.Second, 10*time.Second, func(t *testing.T, c *clustertest.Cluster) {
 		cl := c.Client()
-		m := joinWith(t, c, "proc", client.MemberConfig{World: "test", Address: "tcp:10.0.0.1:4000"})
+		arrived := make(chan client.Message, 2)
+		m := joinWith(t, c, "proc", client.MemberConfig{
+			World: "test", Address: "tcp:10.0.0.1:4000",
+			Actors: map[string]client.MessageHandler{"proc[0][9999]": func(_ context.Context, m client.Message) { arrived <- m }},
+		})
 		require.Equal(t, "test", m.Proc().World)
 		require.Zero(t, m.Proc().Rank)
 		require.NotZero(t, m.Incarnation())
@@ -33,6 +38,15 @@ func TestScenario_T1_Join(t *testing.T) {
 		address, err := cl.Cluster().Address(soon(t), "test", 0)
 		require.NoError(t, err)
 		require.Equal(t, "tcp:10.0.0.1:4000", address)
+
+		user := joinWith(t, c, "user", client.MemberConfig{World: "user", Rank: 7, Mode: musterv1.Mode_MODE_DETACHED})
+		require.NoError(t, user.Post(client.Post{To: "test[0].proc[0][9999]", Payload: []byte("123")}).Wait(soon(t)))
+		message := <-arrived
+		require.Equal(t, "123", string(message.Payload))
+		require.Equal(t, "user[7]", message.From.String())
+		require.Equal(t, user.Incarnation(), message.FromIncarnation)
+		require.Equal(t, "test[0].proc[0][9999]", message.To.String())
+		require.Empty(t, arrived)
 	})
 }
 

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func TestScenario_SupervisionMessageHandling(t *testing.T) {
 			require.LessOrEqual(t, p.ReportAgeNs, int64(11*time.Second))
 			require.Equal(t, musterv1.Status_STATUS_LIVE, r.Condition.Status)
 		}
-		require.NoError(t, m.ActorFailed("pinger", 3, "the ball is lost"))
+		require.NoError(t, m.ReportFailure("pinger[3]", errors.New("the ball is lost")))
 		becomes(c, cl, "world", musterv1.Status_STATUS_UNHEALTHY)
 		r := supervision(t, cl, "world")
 		require.Len(t, r.Procs, 1)

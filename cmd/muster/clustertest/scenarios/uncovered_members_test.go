@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func TestScenario_Uncovered_RestartOfExpired(t *testing.T) {
 		cl := c.Client()
 		upsert(t, cl, "world", 1, 1)
 		old := joinWith(t, c, "old", client.MemberConfig{World: "world", Address: "tcp:old:1"})
-		require.NoError(t, old.ActorFailed("worker", 0, "lost"))
+		require.NoError(t, old.ReportFailure("worker", errors.New("lost")))
 		c.AwaitStatus(cl, "world", musterv1.Status_STATUS_UNHEALTHY)
 		before := old.Incarnation()
 		c.Network.Isolate("old")
@@ -103,7 +104,7 @@ func TestScenario_Uncovered_ManagingSystemHeartbeats(t *testing.T) {
 		require.Equal(t, musterv1.Phase_PHASE_RUNNING, phase(t, c, cl))
 
 		second := manager("second")
-		require.NoError(t, second.ActorFailed("controller", 0, "lost"))
+		require.NoError(t, second.ReportFailure("controller", errors.New("lost")))
 		time.Sleep(5 * time.Second)
 		require.Equal(t, musterv1.Phase_PHASE_RUNNING, phase(t, c, cl), "a failed actor alone ends nothing")
 		events := clustertest.Watch(t, c.Client(), &musterv1.WatchRequest{Kinds: []musterv1.Event_Kind{musterv1.Event_KIND_STOP_BEGUN}})

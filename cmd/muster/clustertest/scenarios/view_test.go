@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -103,8 +104,8 @@ func TestScenario_SystemSnapshot(t *testing.T) {
 	})
 }
 
-// Three worlds' procs are at their addresses; one world ends. Nobody finds its procs any more; the procs of the others are found as
-// before, also those of the world whose name begins with the ended one's.
+// Three worlds' procs are at their addresses; one world ends. Nobody finds its procs any more, and whoever had found one is told that it is
+// gone; the procs of the others are found as before, also those of the world whose name begins with the ended one's.
 func TestScenario_UnbindOfAWorld(t *testing.T) {
 	tenfold(t, time.Second, 0, func(t *testing.T, c *clustertest.Cluster) {
 		cl := c.Client()
@@ -114,15 +115,23 @@ func TestScenario_UnbindOfAWorld(t *testing.T) {
 				joinWith(t, c, world+string(rune('a'+rank)), client.MemberConfig{World: world, Rank: rank, Address: "tcp:" + world})
 			}
 		}
-		_, err := cl.Cluster().WaitStop(soon(t), clustertest.StopWorld(t, cl, "mesh"))
+		user := joinWith(t, c, "user", client.MemberConfig{World: "user", Mode: musterv1.Mode_MODE_DETACHED})
+		found, err := user.Resolve(soon(t), "mesh[1]")
 		require.NoError(t, err)
-		for rank := range uint32(2) {
-			_, err := cl.Cluster().Address(clustertest.Within(t, time.Second), "mesh", rank)
+		require.Equal(t, "tcp:mesh", string(found.Location().Address))
+		gone := found.Changed()
+		_, err = cl.Cluster().WaitStop(soon(t), clustertest.StopWorld(t, cl, "mesh"))
+		require.NoError(t, err)
+		<-gone
+		require.Empty(t, found.Location().Address)
+		require.Zero(t, found.Location().Incarnation)
+		for rank := range 2 {
+			_, err := user.Resolve(clustertest.Within(t, time.Second), fmt.Sprintf("mesh[%d]", rank))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			for _, world := range []string{"mesh1", "other"} {
-				address, err := cl.Cluster().Address(clustertest.Within(t, time.Second), world, rank)
+				route, err := user.Resolve(clustertest.Within(t, time.Second), fmt.Sprintf("%s[%d]", world, rank))
 				require.NoError(t, err)
-				require.Equal(t, "tcp:"+world, address)
+				require.Equal(t, "tcp:"+world, string(route.Location().Address))
 			}
 		}
 	})
