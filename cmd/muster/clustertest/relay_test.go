@@ -15,26 +15,6 @@ import (
 	"muster/transport/client"
 )
 
-// TestScenario_T1_Join: a proc joins, and a message posted to a port of one of its actors arrives there.
-func TestScenario_T1_Join(t *testing.T) {
-	Bubble(t, nil, func(t *testing.T, c *Cluster) {
-		cl := c.Client()
-		heard := make(chan client.Message, 2)
-		m := joinPeer(t, cl, "test", 0, func(cfg *client.MemberConfig) {
-			cfg.Actors["proc[0][9999]"] = func(_ context.Context, m client.Message) { heard <- m }
-		})
-		user := joinPeer(t, cl, "user", 7, detached(""))
-		require.NoError(t, user.Post(client.Post{To: "test[0].proc[0][9999]", Payload: []byte("123")}).Wait(Within(t, Patience)))
-		message := <-heard
-		require.Equal(t, "123", string(message.Payload))
-		require.Equal(t, "user[7]", message.From.String())
-		require.Equal(t, user.Incarnation(), message.FromIncarnation)
-		require.Equal(t, "test[0].proc[0][9999]", message.To.String())
-		require.Empty(t, heard)
-		require.NoError(t, m.Err())
-	})
-}
-
 // TestScenario_SystemJoin_ClientsExchangeAMessage: two attached clients, which are members of no world, exchange a message through the
 // leader, whatever kind of address they have.
 func TestScenario_SystemJoin_ClientsExchangeAMessage(t *testing.T) {
