@@ -102,6 +102,9 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 				s.setMaster(w, rec, w.rec.MasterPort)
 			}
 		}
+		if present.Key != j.Key && s.HasBrake() {
+			s.noteRemoval(w) // the other agent has no rank any more
+		}
 	}
 	if !kept {
 		rec.Labels = j.Labels
@@ -113,6 +116,7 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 	if kept {
 		if len(s.pending[m]) > 0 {
 			s.announce(rec.Proc)
+			s.timeDelivery(slot, rec)
 		}
 	} else if present != nil {
 		s.hostRestarted(w, m.rank)

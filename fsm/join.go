@@ -233,9 +233,7 @@ func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
 			text = "left, was " + HealthName(present.Health)
 		}
 		s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, m, text)
-		rec := proto.CloneOf(w.rec)
-		rec.LastRemoval = s.core.Number
-		s.putWorld(w, rec)
+		s.noteRemoval(w)
 		s.targetDone(w, present.Proc, "left")
 		if m.role == musterv1.Role_ROLE_HOST {
 			s.hostLeft(w, m.rank, present)
@@ -247,6 +245,13 @@ func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
 		s.targetDone(nil, d.Proc, "left")
 	}
 	return &musterv1.Outcome{Body: &musterv1.Outcome_Leave{Leave: &musterv1.LeaveResponse{Removed: removed, Number: s.core.Number}}}
+}
+
+// noteRemoval dates the last removal of a member of w.
+func (s *State) noteRemoval(w *world) {
+	rec := proto.CloneOf(w.rec)
+	rec.LastRemoval = s.core.Number
+	s.putWorld(w, rec)
 }
 
 func (s *State) refuseStale(m member) *musterv1.Outcome {

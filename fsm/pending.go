@@ -112,13 +112,19 @@ func (s *State) pend(addressee member, d due) {
 		if rec = s.detached[addressee]; rec == nil {
 			return
 		}
-	} else if len(s.pending[addressee]) == 1 && rec.Health == musterv1.Health_HEALTH_ALIVE {
-		t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}
-		if t.AtNs, _ = s.Deadline(t); t.AtNs != 0 {
-			s.timer(t)
-		}
+	} else if len(s.pending[addressee]) == 1 {
+		s.timeDelivery(slot, rec)
 	}
 	s.announce(rec.Proc)
+}
+
+// timeDelivery tells the leader by when a member must have confirmed its oldest order, if it has one.
+func (s *State) timeDelivery(slot Slot, rec *musterv1.ProcRecord) {
+	t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}
+	var ok bool
+	if t.AtNs, ok = s.Deadline(t); ok {
+		s.timer(t)
+	}
 }
 
 // announce has the leader look at what a member has to be told.

@@ -293,6 +293,9 @@ func (s *State) Number() uint64 { return s.core.Number }
 // ClockNs is the cluster clock in nanoseconds.
 func (s *State) ClockNs() int64 { return s.core.ClockNs }
 
+// MachineVersion is that of the rules that Apply follows; 0 before the first TermStart.
+func (s *State) MachineVersion() uint32 { return s.core.MachineVersion }
+
 // Settings in force; not to be changed. Nil before the first TermStart.
 func (s *State) Settings() *musterv1.Settings { return s.core.Settings }
 

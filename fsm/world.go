@@ -46,12 +46,21 @@ func (s *State) createWorld(name string, created uint64, spec *musterv1.WorldSpe
 			Reason: "members have joined; nobody has created the world",
 		},
 	}
+	if s.HasBrake() {
+		rec.LastRemoval = s.lastRemoval(name)
+	}
 	s.putWorld(w, rec)
 	if spec != nil {
 		s.specify(w, spec)
 	}
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_WORLD_CREATED, World: name, Generation: rec.Generation, Text: describe(spec)})
 	return w
+}
+
+// lastRemoval is a number by which every member of the worlds that had this name was gone, so that no late copy of a join makes it one
+// of the next. Those of worlds that are forgotten count under the last that was.
+func (s *State) lastRemoval(name string) uint64 {
+	return max(s.latestEnded(name).GetEnded(), s.core.LastWorldDropped)
 }
 
 func describe(spec *musterv1.WorldSpec) string {

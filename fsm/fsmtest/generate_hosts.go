@@ -13,19 +13,19 @@ import (
 func (g *Generator) hostCommand() *musterv1.Command {
 	g.noteRuns()
 	switch n := g.rng.IntN(100); {
-	case n < 22:
+	case n < 24:
 		return &musterv1.Command{Body: &musterv1.Command_Join{Join: g.hostJoin()}}
-	case n < 30:
+	case n < 33:
 		return &musterv1.Command{Body: &musterv1.Command_Join{Join: g.heldJoin()}}
-	case n < 62:
+	case n < 68:
 		a := &musterv1.Answers{}
 		for range 1 + g.rng.IntN(3) {
 			a.Answers = append(a.Answers, g.answer())
 		}
 		return &musterv1.Command{Body: &musterv1.Command_Answers{Answers: a}}
-	case n < 72:
+	case n < 80:
 		return &musterv1.Command{Body: &musterv1.Command_Hello{Hello: g.hostHello()}}
-	case n < 82:
+	case n < 92:
 		b := g.report()
 		for _, group := range b.Groups {
 			group.ByHost = true
@@ -34,35 +34,9 @@ func (g *Generator) hostCommand() *musterv1.Command {
 			World: g.world(), Role: musterv1.Role_ROLE_HOST, Runs: id.AppendRuns(nil, []uint32{0, 1}),
 		}})
 		return &musterv1.Command{Body: &musterv1.Command_Report{Report: b}}
-	case n < 88:
-		return &musterv1.Command{Body: &musterv1.Command_Restart{Restart: g.restart()}}
-	case n < 90:
-		return &musterv1.Command{Body: &musterv1.Command_DeleteWorld{DeleteWorld: &musterv1.DeleteWorldRequest{Meta: g.meta(), World: g.world()}}}
-	case n < 91:
-		return g.brake()
-	case n < 92:
-		return &musterv1.Command{Body: &musterv1.Command_Start{Start: &musterv1.StartRequest{Meta: g.meta(), ExecutionId: fmt.Sprint("x", g.rng.IntN(9))}}}
 	default:
 		return &musterv1.Command{Body: &musterv1.Command_Leave{Leave: &musterv1.LeaveRequest{Proc: g.host(), Issued: g.issued()}}}
 	}
-}
-
-// brake moves the mass-expiry brake, lets it go, or changes a setting.
-func (g *Generator) brake() *musterv1.Command {
-	switch g.rng.IntN(4) {
-	case 0:
-		return &musterv1.Command{Body: &musterv1.Command_ReleaseAlarm{ReleaseAlarm: &musterv1.ReleaseAlarmRequest{Meta: g.meta()}}}
-	case 1:
-		one := []*musterv1.SettingChange{
-			{Name: "lease", Value: int64(3+g.rng.IntN(9)) * 1e9}, {Name: "brake-minimum", Value: int64(g.rng.IntN(3))},
-			{Name: "ended-worlds", Value: int64(g.rng.IntN(4))}, {Name: "world-events", Value: int64(g.rng.IntN(9))},
-			{Name: "orphan-stop", Value: int64(g.rng.IntN(3))}, {Name: "no-such-setting"},
-		}[g.rng.IntN(6)]
-		return &musterv1.Command{Body: &musterv1.Command_Set{Set: &musterv1.SetRequest{Meta: g.meta(), Changes: []*musterv1.SettingChange{one}}}}
-	}
-	return &musterv1.Command{Body: &musterv1.Command_Brake{Brake: &musterv1.BrakeChange{
-		To: musterv1.Brake_State(g.rng.IntN(4)), Agents: uint32(g.rng.IntN(12)), Silent: uint32(g.rng.IntN(12)),
-	}}}
 }
 
 // noteRuns remembers what hosts have been ordered to start, as they would.
@@ -175,15 +149,4 @@ func (g *Generator) hostHello() *musterv1.Hello {
 	m.Held = id.AppendRuns(nil, held)
 	h.Members = append(h.Members, m)
 	return h
-}
-
-func (g *Generator) restart() *musterv1.RestartRequest {
-	q := &musterv1.RestartRequest{Meta: g.meta(), World: g.world()}
-	switch g.rng.IntN(3) {
-	case 0:
-		q.All = true
-	case 1:
-		q.Ranks = []uint32{g.rng.Uint32N(3)}
-	}
-	return q
 }

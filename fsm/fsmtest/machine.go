@@ -16,6 +16,9 @@ type Machine struct {
 	Log     []Logged
 	Term    uint64
 	ClockNs int64 // stamp of the next entry
+
+	// MachineVersion is the newest rules that its leaders know: those that its first TermStart begins with.
+	MachineVersion uint32
 }
 
 // Logged is one entry with where it stands.
@@ -28,14 +31,21 @@ type Logged struct {
 const SeedMicros = 1000
 
 // NewMachine returns an empty one; Start begins its first term.
-func NewMachine() *Machine { return &Machine{State: fsm.New()} }
+func NewMachine() *Machine { return &Machine{State: fsm.New(), MachineVersion: fsm.MachineVersion} }
 
 // Start begins a new leadership term.
-func (m *Machine) Start(settings *musterv1.Settings) {
+func (m *Machine) Start(settings *musterv1.Settings) { m.StartTerm(m.termStart(settings)) }
+
+func (m *Machine) termStart(settings *musterv1.Settings) *musterv1.TermStart {
+	return &musterv1.TermStart{
+		ServerId: "n1-00000001", UnixMicros: SeedMicros, ClusterId: "c1", ExecutionId: "x1", Settings: settings, MachineVersion: m.MachineVersion,
+	}
+}
+
+// StartTerm begins a new leadership term with t.
+func (m *Machine) StartTerm(t *musterv1.TermStart) {
 	m.Term++
-	m.append(&musterv1.Entry{Format: fsm.EntryFormat, Commands: []*musterv1.Command{{Body: &musterv1.Command_TermStart{TermStart: &musterv1.TermStart{
-		ServerId: "n1-00000001", UnixMicros: SeedMicros, ClusterId: "c1", ExecutionId: "x1", Settings: settings, MachineVersion: fsm.MachineVersion,
-	}}}}})
+	m.append(&musterv1.Entry{Format: fsm.EntryFormat, Commands: []*musterv1.Command{{Body: &musterv1.Command_TermStart{TermStart: t}}}})
 	m.ClockNs = max(m.ClockNs, m.State.ClockNs())
 }
 

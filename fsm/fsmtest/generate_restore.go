@@ -1,0 +1,131 @@
+package fsmtest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"muster/fsm"
+	musterv1 "muster/proto/muster/v1"
+)
+
+// file is a state file taken apart.
+type file struct {
+	records [][]byte
+	header  *musterv1.SnapshotHeader
+	trailer *musterv1.SnapshotTrailer
+}
+
+// restoreStep saves the state, or restores what was saved, often with something wrong.
+func (g *Generator) restoreStep() fsm.Applied {
+	if g.saved == nil || g.rng.IntN(3) == 0 {
+		if b, err := Encode(g.State); err == nil { // no restore is staged
+			f := &file{}
+			f.records, f.header, f.trailer = Records(b)
+			g.saved = f
+		}
+		return fsm.Applied{}
+	}
+	f, begin := g.saved, &musterv1.RestoreBegin{
+		Meta: &musterv1.RequestMeta{Id: g.bytes(), Issued: g.issued()}, RestoreId: g.bytes(), UnixMicros: g.rng.Uint64N(5000),
+	}
+	if g.rng.IntN(5) == 0 {
+		f, begin.Adopt = f.ofAnotherCluster(), g.rng.IntN(3) > 0
+	}
+	begin.Header = f.header
+	g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: begin}})
+	g.chunks(f, begin)
+	if g.rng.IntN(5) == 0 {
+		g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreAbort{RestoreAbort: &musterv1.RestoreAbort{RestoreId: begin.RestoreId}}})
+	}
+	return g.commit(f, begin)
+}
+
+// chunks sends the pieces, with something between them that must be refused or harmless.
+func (g *Generator) chunks(f *file, begin *musterv1.RestoreBegin) {
+	half := len(f.records) / 2
+	for i, records := range [][][]byte{f.records[:half], f.records[half:]} {
+		g.Apply(g.command(), g.command())
+		chunk := &musterv1.RestoreChunk{RestoreId: begin.RestoreId, Seq: uint64(i + 1), Records: records}
+		switch g.rng.IntN(40) {
+		case 0:
+			chunk.Seq++
+		case 1:
+			chunk.Records = records[1:]
+		case 2:
+			chunk.RestoreId = g.bytes()
+		case 3:
+			g.newTerm()
+		case 4:
+			g.ClockNs += int64(11 * time.Second)
+		case 5:
+			g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: begin}}) // from the start again
+		}
+		g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: chunk}})
+	}
+}
+
+// commit swaps the file in. What is sealed behind it in its entry is dropped, and the leader begins anew; who asks again is answered.
+func (g *Generator) commit(f *file, begin *musterv1.RestoreBegin) fsm.Applied {
+	commands := []*musterv1.Command{{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{
+		RestoreId: begin.RestoreId, Trailer: f.trailer,
+	}}}}
+	if g.rng.IntN(2) == 0 {
+		commands = append(commands, g.command())
+	}
+	applied := g.Append(g.Seal(commands...))
+	if !applied.Effects.Restored {
+		return applied
+	}
+	g.ClockNs = max(g.ClockNs, g.State.ClockNs())
+	g.newTerm()
+	if g.rng.IntN(3) == 0 {
+		g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: begin}})
+	}
+	return applied
+}
+
+// ofAnotherCluster is the same file, of a cluster with another id.
+func (f *file) ofAnotherCluster() *file {
+	core := &musterv1.Record{}
+	if err := proto.Unmarshal(f.records[0], core); err != nil {
+		panic(err)
+	}
+	core.GetCore().ClusterId = "another"
+	first, err := proto.MarshalOptions{Deterministic: true}.Marshal(core)
+	if err != nil {
+		panic(err)
+	}
+	out := &file{records: append([][]byte{first}, f.records[1:]...), header: proto.CloneOf(f.header), trailer: proto.CloneOf(f.trailer)}
+	out.header.ClusterId, out.trailer.Sum = "another", SumRecords(out.records)
+	return out
+}
+
+// SumRecords is what a trailer says of records.
+func SumRecords(records [][]byte) []byte {
+	sum := sha256.New()
+	for _, body := range records {
+		sum.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(body))))
+		sum.Write(body)
+	}
+	return sum.Sum(nil)
+}
+
+// Records takes a state file apart.
+func Records(file []byte) (records [][]byte, header *musterv1.SnapshotHeader, trailer *musterv1.SnapshotTrailer) {
+	r, err := fsm.NewFileReader(bytes.NewReader(file))
+	if err != nil {
+		panic(err)
+	}
+	for {
+		body, err := r.Next()
+		if err != nil {
+			return records, r.Header(), r.Trailer()
+		}
+		records = append(records, slices.Clone(body))
+	}
+}
