@@ -80,7 +80,7 @@ func runHistory(seed uint64, every bool) (err error) {
 			err = fmt.Errorf("entry %d of %d: %w\nrun it alone with: go test ./fsm -run TestHistories -seed %d", h.applied, len(h.g.Log), err, seed)
 		}
 	}()
-	saveEvery := 3 + int(seed%historyLength) // some are never saved
+	saveEvery := 10 + int(seed%historyLength) // some are never saved
 	for step := range historyLength {
 		if err := h.step(step); err != nil {
 			return err

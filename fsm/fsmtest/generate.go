@@ -73,7 +73,7 @@ func (g *Generator) Step() fsm.Applied {
 	if g.rng.IntN(100) < g.obedient {
 		commands = append(commands, g.everybodyReports())
 	}
-	for range 1 + g.rng.IntN(4) {
+	for range 1 + g.rng.IntN(3) {
 		c := g.command()
 		commands = append(commands, c)
 		g.sent = append(g.sent, proto.CloneOf(c))

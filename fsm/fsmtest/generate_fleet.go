@@ -41,8 +41,9 @@ func (g *Generator) everybodyReports() *musterv1.Command {
 	return &musterv1.Command{Body: &musterv1.Command_Report{Report: b}}
 }
 
-func (g *Generator) worlds() []*musterv1.WorldView {
-	v, err := g.State.View(&musterv1.ViewRequest{})
+// worlds are those of some names, or all.
+func (g *Generator) worlds(names ...string) []*musterv1.WorldView {
+	v, err := g.State.View(&musterv1.ViewRequest{Worlds: names})
 	if err != nil {
 		panic(err)
 	}
@@ -62,14 +63,13 @@ func (g *Generator) obey() *musterv1.Command {
 		}
 	}
 	name := g.world()
-	worlds := g.worlds()
-	i := slices.IndexFunc(worlds, func(w *musterv1.WorldView) bool { return w.World == name })
-	if i < 0 {
+	worlds := g.worlds(name)
+	if len(worlds) == 0 {
 		u := g.upsert()
 		u.Spec.World, u.ReplaceEnded = name, true
 		return &musterv1.Command{Body: &musterv1.Command_UpsertWorld{UpsertWorld: u}}
 	}
-	w := worlds[i]
+	w := worlds[0]
 	if w.Spec == nil || g.rng.IntN(30) == 0 {
 		return g.upsertFor(w)
 	}

@@ -65,11 +65,7 @@ func (m *Machine) Seal(commands ...*musterv1.Command) *musterv1.Entry {
 func (m *Machine) Append(e *musterv1.Entry) fsm.Applied { return m.append(e) }
 
 func (m *Machine) append(e *musterv1.Entry) fsm.Applied {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
-	if err != nil {
-		panic(err)
-	}
-	l := Logged{Index: uint64(len(m.Log) + 1), Term: m.Term, Entry: b}
+	l := Logged{Index: uint64(len(m.Log) + 1), Term: m.Term, Entry: encode(e)}
 	m.Log = append(m.Log, l)
 	applied, err := l.Apply(m.State)
 	if err != nil {
