@@ -4,6 +4,8 @@ SHELL := bash
 
 # How long each fuzz test runs under "make fuzz".
 FUZZTIME ?= 30s
+# How many histories "make histories" draws.
+HISTORIES ?= 10000
 
 TOOLS := $(CURDIR)/.build/tools
 BUF := $(TOOLS)/buf
@@ -11,7 +13,7 @@ STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test test-long lint generate check-generate regenerate demo torture cluster cluster-stop fuzz clean
+.PHONY: help build test lint generate check-generate regenerate demo torture cluster cluster-stop fuzz histories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,9 +23,6 @@ build: ## build the static binary ./muster
 
 test: ## run all tests with the race detector
 	go test -race -timeout 10m ./...
-
-test-long: ## the same, and what takes minutes
-	MUSTER_LONG=1 go test -race -count=1 -timeout 60m ./...
 
 # The last step goes without the cache, which does not know that these tests read every file of the tree.
 lint: $(STATICCHECK) ## gofmt, vet, staticcheck, and the rules on imports and purity
@@ -60,6 +59,10 @@ cluster: build ## start three local nodes in the background, data below .muster/
 
 cluster-stop: ## end the nodes that "make cluster" started; their data stays
 	@deploy/cluster.sh stop
+
+# Nearly all that a history makes is garbage at once, so it is collected seldom.
+histories: ## draw HISTORIES (10,000) histories of 200 entries without the race detector; "make test" draws 300 with it
+	GOGC=400 go test -count=1 -timeout 30m -run '^TestHistories$$' ./fsm -histories $(HISTORIES)
 
 # go test -list prints the tests of a package and then a line "ok PACKAGE".
 fuzz: ## run every fuzz test for FUZZTIME (30s), one after the other

@@ -143,36 +143,40 @@ func (s *stream) read(ctx context.Context, answers chan<- *musterv1.Answer) erro
 		if err := checkForm(m); err != nil {
 			return err
 		}
-		switch body := m.Body.(type) {
-		case *musterv1.SessionRequest_Hello:
-			if err := s.hello(ctx, body.Hello); err != nil {
-				return err
-			}
-			s.greeted.Store(true)
-			continue
-		case *musterv1.SessionRequest_Report:
-			if s.greeted.Load() {
-				if err := s.session.Report(body.Report); err != nil {
-					return rpcstatus.New(musterv1.Reason_REASON_FULL, "%v: connect again and say it slower", err)
-				}
-				continue
-			}
-		default:
-			if s.greeted.Load() {
-				if s.relay(m) {
-					continue
-				}
-				select {
-				case answers <- s.take(m):
-				case <-ctx.Done():
-					return errEnded
-				}
-				continue
-			}
+		if err := s.handle(ctx, m, answers); err != nil {
+			return err
 		}
+	}
+}
+
+// handle hands one message on, whose form is right.
+func (s *stream) handle(ctx context.Context, m *musterv1.SessionRequest, answers chan<- *musterv1.Answer) error {
+	if hello := m.GetHello(); hello != nil {
+		if err := s.hello(ctx, hello); err != nil {
+			return err
+		}
+		s.greeted.Store(true)
+		return nil
+	}
+	if !s.greeted.Load() {
 		return rpcstatus.Error(&musterv1.Refusal{
 			Reason: musterv1.Reason_REASON_INVALID, Field: "hello", Message: "the first message of a session must be a hello",
 		})
+	}
+	if report := m.GetReport(); report != nil {
+		if err := s.session.Report(report); err != nil {
+			return rpcstatus.New(musterv1.Reason_REASON_FULL, "%v: connect again and say it slower", err)
+		}
+		return nil
+	}
+	if s.relay(m) {
+		return nil
+	}
+	select {
+	case answers <- s.take(m):
+		return nil
+	case <-ctx.Done():
+		return errEnded
 	}
 }
 
