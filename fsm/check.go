@@ -45,6 +45,9 @@ func (s *State) Check() error {
 	if err := s.checkPending(); err != nil {
 		return err
 	}
+	if err := s.checkPhase(); err != nil {
+		return err
+	}
 	return s.checkHistory()
 }
 
@@ -180,7 +183,7 @@ func (s *State) checkStatus(w *world) error {
 		ok = w.rec.Spec != nil && !s.isLive(w) && w.rec.Stop == 0
 	case musterv1.Status_STATUS_STOPPING:
 		op := s.stops[w.rec.Stop]
-		ok = op != nil && !op.rec.Done && w.rec.End != nil
+		ok = op != nil && !op.rec.Done && w.rec.End != nil && slices.Contains(op.rec.Generations, w.rec.Generation)
 	}
 	if !ok {
 		return fmt.Errorf("world %s cannot be %s with %d joined, %d healthy, stop %d",
@@ -233,15 +236,69 @@ func (s *State) checkHistory() error {
 		}
 		last = rec.Ended
 	}
+	if err := s.checkRequests(); err != nil {
+		return err
+	}
+	return s.checkEvents()
+}
+
+func (s *State) checkRequests() error {
 	if len(s.requests.byID) != len(s.requests.oldest) {
 		return fmt.Errorf("%d requests by id, %d by age", len(s.requests.byID), len(s.requests.oldest))
 	}
-	last = 0
-	for _, e := range s.events.cluster {
-		if e.Number <= last || e.Number > s.core.Number {
-			return fmt.Errorf("event %d behind %d, the number is %d", e.Number, last, s.core.Number)
+	last, bytes := uint64(0), 0
+	for _, r := range s.requests.oldest {
+		if r.Number <= last || r.Number > s.core.Number || s.requests.byID[string(r.Id)] != r {
+			return fmt.Errorf("request %d behind %d, the number is %d, or its id has another", r.Number, last, s.core.Number)
+		}
+		last, bytes = r.Number, bytes+len(r.Outcome)
+	}
+	if bytes != s.requests.bytes {
+		return fmt.Errorf("answers of %d bytes, counted %d", bytes, s.requests.bytes)
+	}
+	return nil
+}
+
+// checkEvents: every ring ascends, and a world's is of a world that is known and of nothing else.
+func (s *State) checkEvents() error {
+	known := map[uint64]bool{}
+	for _, rec := range s.ended {
+		known[rec.Generation] = true
+	}
+	for generation, ring := range sorted(s.events.worlds) {
+		if !known[generation] && s.byGeneration[generation] == nil {
+			return fmt.Errorf("events are kept of generation %d, which is not known", generation)
+		}
+		if err := s.checkRing(ring, generation); err != nil {
+			return err
+		}
+	}
+	return s.checkRing(s.events.cluster, 0)
+}
+
+// checkRing holds one ring; of events of one generation if one is given.
+func (s *State) checkRing(ring []*musterv1.Event, generation uint64) error {
+	last := uint64(0)
+	for _, e := range ring {
+		if e.Number <= last || e.Number > s.core.Number || generation != 0 && e.Generation != generation {
+			return fmt.Errorf("event %d of generation %d behind %d, the number is %d", e.Number, e.Generation, last, s.core.Number)
 		}
 		last = e.Number
+	}
+	return nil
+}
+
+// checkPhase: a system that stops has an operation that stops it, and one that has stopped holds nobody.
+func (s *State) checkPhase() error {
+	switch s.core.Phase {
+	case musterv1.Phase_PHASE_STOPPING:
+		if op := s.stops[s.core.SystemStop]; op == nil {
+			return fmt.Errorf("the system is stopping by operation %d, which is not there", s.core.SystemStop)
+		}
+	case musterv1.Phase_PHASE_STOPPED:
+		if len(s.worlds)+len(s.detached) > 0 {
+			return fmt.Errorf("the system has stopped and has %d worlds and %d detached members", len(s.worlds), len(s.detached))
+		}
 	}
 	return nil
 }

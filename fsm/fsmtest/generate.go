@@ -91,9 +91,13 @@ func (g *Generator) note(applied fsm.Applied) fsm.Applied {
 	return applied
 }
 
-// newTerm begins a term. Nodes have said before what they are: the rules go over to what all voters know.
+// newTerm begins a term. The rules go over to what all voters have said that they know; now and then all have just been restarted with the
+// newest.
 func (g *Generator) newTerm() {
 	t := g.termStart(nil)
+	if g.State.MachineVersion() < fsm.MachineVersion && g.rng.IntN(6) == 0 {
+		g.Apply(nodeStart(1, 0, fsm.MachineVersion), nodeStart(2, 0, fsm.MachineVersion), nodeStart(3, 0, fsm.MachineVersion))
+	}
 	if g.rng.IntN(2) == 0 {
 		t.Voters = []string{serverID(1, 0), serverID(2, 0), serverID(3, 0)}
 	}

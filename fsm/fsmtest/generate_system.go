@@ -28,7 +28,7 @@ func (g *Generator) systemCommand() *musterv1.Command {
 	case n < 94:
 		return g.brake()
 	}
-	return g.nodeStart()
+	return g.anyNodeStart()
 }
 
 func (g *Generator) upsert() *musterv1.UpsertWorldRequest {
@@ -129,8 +129,8 @@ func next(from musterv1.Brake_State) musterv1.Brake_State {
 	return musterv1.Brake_STATE_UNSPECIFIED
 }
 
-// nodeStart registers a node, sometimes under a new server id, sometimes with an older binary.
-func (g *Generator) nodeStart() *musterv1.Command {
+// anyNodeStart registers a node, sometimes under a new server id, sometimes with an older binary.
+func (g *Generator) anyNodeStart() *musterv1.Command {
 	node, life := 1+g.rng.IntN(3), 0
 	if g.rng.IntN(6) == 0 {
 		life = 1
@@ -139,6 +139,10 @@ func (g *Generator) nodeStart() *musterv1.Command {
 	if g.rng.IntN(6) == 0 {
 		version = g.rng.Uint32N(version)
 	}
+	return nodeStart(node, life, version)
+}
+
+func nodeStart(node, life int, version uint32) *musterv1.Command {
 	return &musterv1.Command{Body: &musterv1.Command_NodeStart{NodeStart: &musterv1.NodeStart{Node: &musterv1.NodeRecord{
 		ServerId: serverID(node, life), Name: fmt.Sprint("n", node), MachineVersion: version,
 	}}}}

@@ -53,7 +53,7 @@ func (t *Tally) History(log []Logged) error {
 			began = t.state.MachineVersion()
 			t.Counts[MachineVersionName(began)]++
 		}
-		if i%20 == 0 {
+		if i%8 == 0 {
 			t.members()
 		}
 	}
@@ -125,8 +125,10 @@ func (t *Tally) members() {
 			}
 		}
 	}
-	t.Counts[musterv1.Mode_MODE_DETACHED.Descriptor().Values().ByNumber(3).FullName()] += len(t.state.DetachedMembers())
+	t.Counts[detachedName] += len(t.state.DetachedMembers())
 }
+
+var detachedName = musterv1.Mode_MODE_DETACHED.Descriptor().Values().ByNumber(musterv1.Mode_MODE_DETACHED.Number()).FullName()
 
 func (t *Tally) oneof(m proto.Message) { t.Counts[body(m)]++ }
 
