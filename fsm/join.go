@@ -15,10 +15,7 @@ import (
 // with REASON_STALE compares what the caller had seen when it first asked with what has happened to that name since.
 func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	request := s.draw()
-	m := member{j.GetWorld(), j.GetRole(), j.GetRank()}
-	if m.role == musterv1.Role_ROLE_UNSPECIFIED {
-		m.role = musterv1.Role_ROLE_WORKER
-	}
+	m := member{j.GetWorld(), roleOf(j.GetRole()), j.GetRank()}
 	mode := j.GetMode()
 	if mode == musterv1.Mode_MODE_UNSPECIFIED {
 		mode = musterv1.Mode_MODE_MANAGED_BY_SYSTEM

@@ -29,11 +29,15 @@ type member struct {
 }
 
 func memberOf(p *musterv1.ProcRef) member {
-	role := p.GetRole()
-	if role == musterv1.Role_ROLE_UNSPECIFIED {
-		role = musterv1.Role_ROLE_WORKER
+	return member{p.GetWorld(), roleOf(p.GetRole()), p.GetRank()}
+}
+
+// roleOf: whoever is no host is a worker, so that every place is in one of the two tables.
+func roleOf(role musterv1.Role) musterv1.Role {
+	if role != musterv1.Role_ROLE_HOST {
+		return musterv1.Role_ROLE_WORKER
 	}
-	return member{p.GetWorld(), role, p.GetRank()}
+	return role
 }
 
 // compare orders by (world, role, rank).

@@ -34,7 +34,7 @@ func (w *watching) look(s *fsm.State) error {
 		return err
 	}
 	w.since, w.from = append(w.since, r.Events...), r.Number
-	if w.looks++; w.looks%7 != 0 {
+	if w.looks++; w.looks%20 != 0 {
 		return nil
 	}
 	return w.lookLate(s)

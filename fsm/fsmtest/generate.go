@@ -142,10 +142,13 @@ func (g *Generator) issued() uint64 {
 	return n
 }
 
-// ref is a membership: mostly one that was given, sometimes made up.
+// ref is a membership: mostly one that was given, sometimes what a host was ordered to start, sometimes made up.
 func (g *Generator) ref() *musterv1.ProcRef {
 	if len(g.seen) == 0 || g.rng.IntN(10) == 0 {
 		return &musterv1.ProcRef{World: g.world(), Role: musterv1.Role_ROLE_WORKER, Rank: g.rng.Uint32N(5), Incarnation: g.issued()}
+	}
+	if len(g.runs) > 0 && g.rng.IntN(10) == 0 {
+		return g.runs[g.rng.IntN(len(g.runs))].Proc
 	}
 	recent := g.seen[max(0, len(g.seen)-12):]
 	return recent[g.rng.IntN(len(recent))]
