@@ -70,7 +70,7 @@ fuzz: ## run every fuzz test for FUZZTIME (30s), one after the other
 	awk '/^Fuzz/ { tests[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, tests[i]; n = 0 }' <<<"$$list" | \
 	while read -r package test; do \
 		echo "== $$package $$test"; \
-		go test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s "$$package" </dev/null; \
+		go test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package" </dev/null; \
 	done
 
 clean: cluster-stop ## remove what these targets made, the local cluster's data too
