@@ -18,13 +18,14 @@ type Generator struct {
 	*Machine
 	Foreign bool // the last Step's entry was of another term or epoch
 
-	rng                        *rand.Rand
-	seen                       []*musterv1.ProcRef  // memberships that were given
-	ids                        [][]byte             // request ids that were used
-	sent                       []*musterv1.Command  // to repeat
-	runs                       []*musterv1.HeldRank // that hosts were ordered to start
-	saved                      *file                // a state file of this history
-	obedient, ending, versions int                  // of 100 commands, how many are the fleet's; of 1000, how many end the system; see NewGenerator
+	rng   *rand.Rand
+	seen  []*musterv1.ProcRef  // memberships that were given
+	ids   [][]byte             // request ids that were used
+	sent  []*musterv1.Command  // to repeat
+	runs  []*musterv1.HeldRank // that hosts were ordered to start
+	saved *file                // a state file of this history
+	// Of 100 commands, how many are the fleet's; of 1000 that might, how many end the system.
+	obedient, ending int
 }
 
 // NewGenerator starts a cluster with small tables, so that they overflow. One history in four begins with the rules of an earlier
