@@ -13,6 +13,7 @@ import (
 type promises struct {
 	requests map[string]*promise
 	joins    map[string]uint64 // the incarnation that was given, by nonce
+	claims   map[uint64]string // who claimed an incarnation last, by nonce
 }
 
 type promise struct {
@@ -22,7 +23,7 @@ type promise struct {
 }
 
 func newPromises() promises {
-	return promises{requests: map[string]*promise{}, joins: map[string]uint64{}}
+	return promises{requests: map[string]*promise{}, joins: map[string]uint64{}, claims: map[uint64]string{}}
 }
 
 func (p *promises) hold(s *fsm.State, e *musterv1.Entry, a fsm.Applied) error {
@@ -43,16 +44,22 @@ func (p *promises) hold(s *fsm.State, e *musterv1.Entry, a fsm.Applied) error {
 	return nil
 }
 
-// join: a nonce has one incarnation. (What a host says for its program is known by the order that it holds, whatever the nonce.)
+// join: a nonce has one incarnation. (What a host says for its program is known by the order that it holds, whatever the nonce; and of
+// programs that claim the same incarnation one after the other only the last one's nonce is known.)
 func (p *promises) join(j *musterv1.JoinRequest, o *musterv1.Outcome) error {
 	given := o.GetJoin().GetProc().GetIncarnation()
 	if j == nil || given == 0 || j.HeldOrder != 0 {
 		return nil
 	}
-	if before, ok := p.joins[string(j.Nonce)]; ok && before != given {
+	nonce := string(j.Nonce)
+	last, claimed := p.claims[j.Incarnation]
+	if j.Incarnation != 0 {
+		p.claims[j.Incarnation] = nonce
+	}
+	if before, ok := p.joins[nonce]; ok && before != given && !(claimed && last != nonce) {
 		return fmt.Errorf("the join %v was given incarnation %d and, again, %d", j, before, given)
 	}
-	p.joins[string(j.Nonce)] = given
+	p.joins[nonce] = given
 	return nil
 }
 
