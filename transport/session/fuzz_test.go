@@ -84,7 +84,7 @@ func lead(t *testing.T, file []byte) (*oneTerm, *stream) {
 	go func() { o.sys.Lead(o); close(ended) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	<-published
-	s := &stream{hub: hub, out: newOutbox(), end: func() {}}
+	s := &stream{hub: hub, out: newOutbox(&hub.relayed), end: func() {}}
 	s.session, err = o.sys.Attach(s.out.ack, s.out.tell)
 	require.NoError(t, err)
 	s.apply = s.session.Answer
@@ -102,12 +102,14 @@ func FuzzSession(f *testing.F) {
 	g.Start(nil)
 	file, err := fsmtest.Encode(g.State)
 	require.NoError(f, err)
+	seeds := toEachOther(everybody(g.State).Members)
 	for _, l := range g.Log {
-		for _, m := range said(f, l) {
-			b, err := proto.Marshal(m)
-			require.NoError(f, err)
-			f.Add(b)
-		}
+		seeds = append(seeds, said(f, l)...)
+	}
+	for _, m := range seeds {
+		b, err := proto.Marshal(m)
+		require.NoError(f, err)
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := &musterv1.SessionRequest{}
@@ -158,6 +160,25 @@ func said(f *testing.F, l fsmtest.Logged) (out []*musterv1.SessionRequest) {
 				}
 			}
 		}
+	}
+	return out
+}
+
+// toEachOther is what members say to each other: each posts to the next, has its post, and wants to know its address.
+func toEachOther(members []*musterv1.HelloMember) (out []*musterv1.SessionRequest) {
+	for i, m := range members {
+		next := members[(i+1)%len(members)].Proc
+		out = append(out,
+			&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Post{Post: &musterv1.Post{
+				Stream: 7, Seq: 1, From: &musterv1.Endpoint{Proc: m.Proc, Actor: "a"}, To: &musterv1.Endpoint{Proc: next, Actor: "b"}, Payload: []byte("hello"),
+			}}},
+			&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Receipt{Receipt: &musterv1.Receipt{
+				From: next, Stream: 7, Seq: 1, By: m.Proc, Delivery: musterv1.Delivery_DELIVERY_DELIVERED,
+			}}},
+			&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Interest{Interest: &musterv1.Interest{
+				Who: m.Proc, Known: []*musterv1.Located{{Proc: next, Address: "sim:tcp:a,tcp:b"}}, Ask: []*musterv1.ProcRef{next},
+			}}},
+		)
 	}
 	return out
 }
