@@ -106,7 +106,7 @@ func healthyIncarnation(t *testing.T, c *Cluster, cl *client.Client) uint64 {
 }
 
 // TestHost_RebootFailsItsRanks: a new agent on the machine has none of the programs of the one before: they have failed, and are started
-// again only when somebody asks.
+// again only when somebody asks. Where it is rank 0's machine all are, since they meet there.
 func TestHost_RebootFailsItsRanks(t *testing.T) {
 	Bubble(t, nil, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
@@ -129,9 +129,11 @@ func TestHost_RebootFailsItsRanks(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		spawned, _, _ := again.Counts()
 		require.Empty(t, spawned, "nobody asked")
-		r, err := cl.Cluster().Restart(Within(t, Patience), &musterv1.RestartRequest{World: "w"})
+		_, err := cl.Cluster().Restart(Within(t, Patience), &musterv1.RestartRequest{World: "w"})
+		require.ErrorContains(t, err, "restart all ranks")
+		r, err := cl.Cluster().Restart(Within(t, Patience), &musterv1.RestartRequest{World: "w", All: true})
 		require.NoError(t, err)
-		require.Equal(t, uint32(2), r.Ranks)
+		require.Equal(t, uint32(4), r.Ranks)
 		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
 		spawned, _, _ = again.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
