@@ -25,10 +25,7 @@ func examples(cmd *cobra.Command) []string {
 		lines = append(lines, strings.TrimSpace(line))
 	}
 	for _, sub := range cmd.Commands() {
-		// Verbs that run until they are stopped have examples that no table of quick commands can hold.
-		if sub.Name() != "server" && sub.Name() != "dev" {
-			lines = append(lines, examples(sub)...)
-		}
+		lines = append(lines, examples(sub)...)
 	}
 	return lines
 }

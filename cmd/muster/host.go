@@ -52,7 +52,7 @@ The agent ends when its worlds have: with exit code 0 if they completed or were 
 or SIGTERM has it end its programs and leave; a second one, at once.
 
 Agents that share a machine need a --state-dir each.`,
-		Example: `  muster host --world train
+		Example: `  muster host --world train --machine node-a --state-dir /var/lib/muster/a
   muster host --world train --world eval --stay --advertise 10.0.0.7`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

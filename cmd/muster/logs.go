@@ -21,7 +21,7 @@ func newLogs(*cli) *cobra.Command {
 		Short: "Show what ranks that ran on this machine have written",
 		Long: `Show the output of a rank, or of all ranks of a world, that ran on this machine. Logs stay on the machine that ran the rank; 'muster ps'
 says which that is.`,
-		Example: `  muster logs train/3
+		Example: `  muster logs train/1 --state-dir /var/lib/muster/a
   muster logs train/3 -f
   muster logs train -n 5`,
 		Args: exactly("a world or WORLD/RANK"),

@@ -336,7 +336,7 @@ func TestRun_Verbs(t *testing.T) {
 	require.Contains(t, out, "muster dev (go1.")
 }
 
-// Every example of every help text is a command line that this binary understands. Those that run programs of this machine are understood
+// Every example of every help text is a command line that this binary understands. Those that run on this machine are understood
 // and not run here.
 func TestExamples_AreUnderstood(t *testing.T) {
 	f := &fake{ended: musterv1.Status_STATUS_COMPLETED}
@@ -349,7 +349,7 @@ func TestExamples_AreUnderstood(t *testing.T) {
 		if end < 0 {
 			end = len(args)
 		}
-		if slices.Contains([]string{"host", "run", "logs", "shim"}, args[0]) {
+		if slices.Contains([]string{"dev", "server", "host", "run", "logs", "shim"}, args[0]) {
 			cmd, rest, err := newRoot(&cli{}).Find(args)
 			require.NoError(t, err)
 			require.NoError(t, cmd.ParseFlags(rest), example)

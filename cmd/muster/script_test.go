@@ -26,8 +26,13 @@ import (
 
 // In scripts "muster" is this test binary, run as the program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"muster": main})
+	testscript.Main(tests{m}, map[string]func(){"muster": main})
 }
+
+// tests are all tests, and what is to be removed behind them.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return process.Main(t.M) }
 
 // scriptPatience is how long anything in a script may take that has to happen.
 const scriptPatience = 30 * time.Second

@@ -46,7 +46,7 @@ Metrics for Prometheus are on the same port: http://127.0.0.1:7380/metrics.
 
 The flags on timeouts are what a new cluster starts with; later the state has them, and a node whose flags differ says so.`,
 		Example: `  muster server
-  muster server --node n1 --peers n1=127.0.0.1:7380,n2=127.0.0.1:7381,n3=127.0.0.1:7382 --data-dir /var/lib/muster`,
+  muster server --node n1 --peers n1=127.0.0.1:7380,n2=127.0.0.1:7381,n3=127.0.0.1:7382 --data-dir /var/lib/muster/n1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
 	}

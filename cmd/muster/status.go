@@ -20,8 +20,9 @@ func newStatus(c *cli) *cobra.Command {
 		Short: "Show how the cluster is: its nodes, its leader, and what is wrong",
 		Long: "Show how the cluster is, as the first server that answers sees it. It needs neither a leader nor all nodes.\n\n" +
 			"What it shows of a node, and how that changes, is at http://NODE-ADDRESS/metrics for Prometheus.",
-		Example: "  muster status --servers 127.0.0.1:7381,127.0.0.1:7382",
-		Args:    cobra.NoArgs,
+		Example: `  muster status
+  muster status --servers 127.0.0.1:7381,127.0.0.1:7382`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.cluster(cmd, func(ctx context.Context, cluster *client.Cluster) error {
 				status, err := cluster.Status(ctx, req)

@@ -11,10 +11,11 @@ var version = "dev"
 
 func newVersion(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Show the version of this binary",
-		Example: "  muster version -o json",
-		Args:    cobra.NoArgs,
+		Use:   "version",
+		Short: "Show the version of this binary",
+		Example: `  muster version
+  muster version -o json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := c.printer(cmd)
 			return p.value(map[string]string{"version": version, "go": runtime.Version()}, func() error {

@@ -33,7 +33,7 @@ the packed ranks), rank_list (such as "3, 5-7"), role, status and text. Fields m
 1 when what was asked for is not held any more, or the state was restored, and says from which number to go on after having listed again.`,
 		Example: `  muster watch train
   muster watch --kind world-status --kind proc-expired
-  muster watch -o json --from 1763900000000123`,
+  muster watch eval -o json --from 1763900000000123 --timeout 2s`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := worlds(args); err != nil {
@@ -140,7 +140,7 @@ func newWorldHistory(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history WORLD",
 		Short: "Tell what is still known of a world, over its generations",
-		Example: `  muster world history train
+		Example: `  muster world history eval
   muster world history train -o json`,
 		Args: exactly("one world"),
 		RunE: func(cmd *cobra.Command, args []string) error {

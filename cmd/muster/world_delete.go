@@ -15,7 +15,7 @@ func newWorldDelete(c *cli) *cobra.Command {
 		Short: "Forget an ended world, every generation of it",
 		Long: `Forget an ended world, every generation of it. Ended worlds go by themselves when their retention is over; a world that has
 not ended is refused: stop it first.`,
-		Example: "  muster world delete train",
+		Example: "  muster world delete eval",
 		Args:    exactly("one world"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := worlds(args); err != nil {

@@ -24,7 +24,7 @@ func newWorldRestart(c *cli) *cobra.Command {
 		Short: "Have hosts run ranks of a world again",
 		Long: `Have hosts run ranks of a world again, on the same machines: those named, or all, or else those that have failed, were stopped
 or are not heard any more. What still runs of them is ended first. The answer means that the hosts have been ordered to.`,
-		Example: `  muster world restart train
+		Example: `  muster world restart eval
   muster world restart train --ranks 3,5-7
   muster world restart train --all`,
 		Args: exactly("one world"),

@@ -44,8 +44,8 @@ func newWorldStop(c *cli) *cobra.Command {
 		Short: "Begin to stop worlds",
 		Long: `Begin to stop worlds: their procs are asked to end, and a world has ended when the last one has. The answer means that
 stopping has begun; with --wait the program ends when it is over, and tells what became of each proc (as JSON: a second document).`,
-		Example: `  muster world stop train --reason "new data" --proc-timeout 10s
-  muster world stop train --wait`,
+		Example: `  muster world stop train --reason "new data" --proc-timeout 10s --wait
+  muster world stop train eval`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("give at least one world")
