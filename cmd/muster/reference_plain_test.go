@@ -154,7 +154,8 @@ func TestPlain(t *testing.T) {
 	first := p.text("1795644093590649 252798b65ed8, then 1795644093590650 and 1795644093590649 n2-01234567\n")
 	require.Regexp(t, `^1763900000000001 [0-9a-f]{12}, then 1763900000000002 and 1763900000000001 n2-[0-9a-f]{8}\n$`, first)
 	require.Equal(t, first, newPlain().text("1895644093590649 000098b65ed8, then 1895644093590699 and 1895644093590649 n2-76543210\n"))
-	require.Equal(t, "2026-11-23 09:30:00 UTC (3s ago)\n2026-11-23T09:30:00.000Z\n", p.text("2027-01-02 03:04:05 UTC (1m2s ago)\n2027-01-02T03:04:05.678Z\n"))
+	require.Equal(t, "2026-11-23 09:30:00 UTC (3s ago)\n2026-11-23T09:30:00.000Z\n",
+		p.text("2027-01-02 03:04:05 UTC (1m2s ago)\n2027-01-02T03:04:05.678Z\n"))
 	require.Equal(t, "next: in 9m58s: x\nnext: in 8s: y\n", p.text("next: in 9m51s: x\nnext: in 7.3s: y\n"))
 	require.Equal(t, "a\n\nNODE  REPORT  CAUSE\nn1    500ms   -\nn2    -       two words\n\nb  c\n",
 		p.text("a\n\nNODE  REPORT   CAUSE\nn1    1m2.345s  -\nn2    -         two words\n\nb  c\n"))

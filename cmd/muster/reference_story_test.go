@@ -59,8 +59,8 @@ func (s *tutorial) alone() {
 	s.verb("run")
 	s.run("cat train.sh")
 	s.sorted("muster run -n 8 -- ./train.sh")
-	s.prose("The lines of different ranks come in any order; here they are sorted. When a rank fails, the others are ended, and the command exits with\n" +
-		"that rank's code:")
+	s.prose("The lines of different ranks come in any order; here they are sorted. When a rank fails, the others are ended, and the command\n" +
+		"exits with that rank's code:")
 	s.onThisMachine(17, `muster run -n 2 -- sh -c 'test $RANK = 0 && exec sleep 1000; echo no data; exit 17'`)
 
 	s.verb("dev")
@@ -191,8 +191,8 @@ func (s *tutorial) watch() {
 // failure follows a rank that fails, and is started again when what it lacked is there.
 func (s *tutorial) failure() {
 	s.verb("world restart")
-	s.prose("The only rank of eval has failed, as `watch` has told. `explain` tells its code and last lines; when what it lacked is there, it is\n" +
-		"started again:")
+	s.prose("The only rank of eval has failed, as `watch` has told. `explain` tells its code and last lines. When what it lacked is there, it\n" +
+		"is started again:")
 	s.run("cat /srv/eval/eval.sh")
 	s.run("muster explain eval/0")
 	s.run("touch /srv/eval/data.txt")

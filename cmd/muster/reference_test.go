@@ -18,15 +18,16 @@ import (
 
 var referencePath = filepath.Join("..", "..", "deploy", "reference.md")
 
+// referenceHead is the beginning of the page, with ' for the marks of code.
 const referenceHead = `# Every verb, with an example that was run
 
-The examples are one story, read from top to bottom: three servers, two machines, worlds that run and fail, a state that is saved and
-restored, a disk that is lost. The whole page is written by a test that plays it with real processes on one machine, and that fails when
-anything is printed that is not here: ` + "`go test ./cmd/muster -run TestReference`" + `, with ` + "`-update`" + ` to write it anew. Numbers, ids, times and ages differ
+The examples are one story, read from top to bottom: three servers, three machines, worlds that run, fail and run again, a state that is
+saved and restored, a disk that is lost. A test plays it with real processes on one machine, 'go test ./cmd/muster -run TestReference', and
+fails when anything else is printed than is here; with '-update' behind it, it writes this page anew. Numbers, ids, times and ages differ
 each time and are made the same here; equal ones stay equal.
 
-` + "`muster VERB --help`" + ` lists the flags of a verb. All verbs that ask the cluster take ` + "`--servers`" + ` (default: ` + "`MUSTER_SERVERS`" + `, else
-` + defaultServer + `), ` + "`--timeout`" + ` (10s) and ` + "`-o json`" + `. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no cluster answered, 4 timed out.
+'muster VERB --help' lists the flags of a verb. All verbs that ask the cluster take '--servers' (by default 'MUSTER_SERVERS', else
+127.0.0.1:7380), '--timeout' (10s) and '-o json'. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no cluster answered, 4 timed out.
 
 `
 
@@ -37,7 +38,7 @@ func TestReference(t *testing.T) {
 		t.Skip("hosts run on Linux")
 	}
 	p := newPage(t)
-	p.text.WriteString(referenceHead)
+	p.text.WriteString(strings.ReplaceAll(referenceHead, "'", "`"))
 	s := &tutorial{page: p, servers: map[string]*process.Program{}, hosts: map[string]*process.Program{}}
 	s.play()
 	got := strings.TrimSuffix(p.text.String(), "\n")
@@ -46,7 +47,7 @@ func TestReference(t *testing.T) {
 	}
 	want, err := os.ReadFile(referencePath)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got, "deploy/reference.md is not what was printed now; if that is right: go test ./cmd/muster -run TestReference -update")
+	require.Equal(t, string(want), got, "the page and what was printed now; if that is right: go test ./cmd/muster -run TestReference -update")
 }
 
 // leaves are the verbs below a command that do something, by their whole names, hidden ones apart.
