@@ -38,6 +38,7 @@ type page struct {
 const stateDir = "state"
 
 func newPage(t *testing.T) *page {
+	process.Binary(t) // now, since building it may take longer than any line may
 	dir := t.TempDir()
 	pairs := [][2]string{{"/var/lib/muster", filepath.Join(dir, stateDir)}, {"/srv", filepath.Join(dir, "srv")}}
 	base := freeRow(t, 3)
@@ -139,7 +140,7 @@ func (p *page) shell(line string) (code int, out string) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), scriptPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", p.plain.real.Replace(line))
-	cmd.Dir = p.dir
+	cmd.Dir, cmd.WaitDelay = p.dir, time.Second
 	cmd.Env = []string{"PATH=" + filepath.Dir(process.Binary(p.t)) + ":" + os.Getenv("PATH"), "HOME=" + p.dir}
 	if p.servers != "" {
 		cmd.Env = append(cmd.Env, "MUSTER_SERVERS="+p.servers)
