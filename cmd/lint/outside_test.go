@@ -39,8 +39,8 @@ func textFiles(t *testing.T) map[string]string {
 }
 
 var (
-	// address is a page elsewhere; a namespace only looks like one.
-	address   = regexp.MustCompile(`https?:/` + `/[^\s"'<>)]*`)
+	// address is a page of somebody else, whose host has a domain name; a namespace only looks like one.
+	address   = regexp.MustCompile(`https?:/` + `/(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}[^\s"'<>)]*`)
 	namespace = regexp.MustCompile(`^http:/` + `/www\.w3\.org/`)
 	// upward is a path that climbs and then names something.
 	upward = regexp.MustCompile(`(?:\.\./)+[A-Za-z0-9_][A-Za-z0-9_./-]*`)
@@ -90,14 +90,15 @@ func TestTree_PointsAtNothingOutside_Snippets(t *testing.T) {
 	scheme := "https:/" + "/"
 	up := ".." + "/"
 	for text, want := range map[string]string{
-		"see " + scheme + "example.org/page, and so on": "[" + scheme + "example.org/page,]",
-		`xmlns="http:/` + `/www.w3.org/2000/svg"`:       "[]",
-		"http_requests and raft#697":                    "[]",
-		"as " + up + "shared/notes.md says":             "[]",
-		"as " + up + up + "shared/notes.md says":        "[" + up + up + "shared/notes.md]",
-		"filepath.Join(\"" + up + "..\")":               "[]",
-		"replace muster => " + placeholder:              "[]",
-		"as \u00a79 says":                               "[\u00a79]",
+		"see " + scheme + "example.org/page, and so on":                        "[" + scheme + "example.org/page,]",
+		`xmlns="http:/` + `/www.w3.org/2000/svg"`:                              "[]",
+		"http:/" + "/127.0.0.1:7380/metrics, http:/" + "/NODE-ADDRESS/metrics": "[]",
+		"http_requests and raft#697":                                           "[]",
+		"as " + up + "shared/notes.md says":                                    "[]",
+		"as " + up + up + "shared/notes.md says":                               "[" + up + up + "shared/notes.md]",
+		"filepath.Join(\"" + up + "..\")":                                      "[]",
+		"replace muster => " + placeholder:                                     "[]",
+		"as \u00a79 says":                                                      "[\u00a79]",
 	} {
 		require.Equal(t, want, fmt.Sprint(pointers("deploy/page.md", text)), text)
 	}
