@@ -357,7 +357,7 @@ func TestExamples_AreUnderstood(t *testing.T) {
 			continue
 		}
 		if args[0] == "watch" {
-			args = slices.Insert(args, end, "--timeout", "100ms") // else until Ctrl-C
+			args = slices.Insert(args, end, "--timeout", "1s") // else until Ctrl-C
 		}
 		code, _, errs := muster(t, slices.Insert(args, end, "--servers", address)...)
 		require.Equal(t, exitDone, code, "%s: %s", example, errs)
