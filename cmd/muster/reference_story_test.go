@@ -239,7 +239,9 @@ func (s *tutorial) settings() {
 func (s *tutorial) alarms() {
 	s.verb("alarm list")
 	s.prose("The nodes know that they were started with other flags than the settings that are in force now:")
-	s.until("muster alarm list", func(out string) bool { return strings.Count(out, "is in force") == 6 })
+	s.until("muster alarm list", func(out string) bool {
+		return strings.Count(out, "\n") == 3 && strings.Count(out, "with other settings than those in force") == 3
+	})
 	s.run("muster cluster set lease=10s delivery-timeout=10s >/dev/null")
 	s.until("muster alarm list", says(`^No alarm is on`))
 	s.verb("alarm release")
