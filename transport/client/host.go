@@ -3,11 +3,9 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -20,53 +18,13 @@ type HostHandler interface {
 	// Spawn runs the rank's program. What ran of that rank before has ended. It is called once per rank and order; rank.Started
 	// and rank.Exited, once each, or rank.Exited alone, tell what came of it.
 	Spawn(rank *Rank)
-	// StopRank asks the program to end, and ends it when timeout has passed. rank.Exited tells when it has.
+	// StopRank asks the program to end, and ends it when timeout has passed. It may come more than once: the shorter time counts.
+	// rank.Exited tells when it has.
 	StopRank(rank *Rank, timeout time.Duration, reason string)
 	// Kill ends the program at once, as it must not run any more. It may come more than once. rank.Exited tells when it has ended.
 	Kill(rank *Rank, reason string)
 	// Stop ends what is left of the world, every program, and answers when all have ended. ctx ends with the time they are given.
 	Stop(ctx context.Context, order *musterv1.StopOrder) StopOutcome
-}
-
-// Rank is one run of a rank's program on this host. Safe for concurrent use.
-type Rank struct {
-	// Number is the spawn order's: it names this run for ever.
-	Number uint64
-	// Order says what to run. Not to be changed. MasterPort is filled in.
-	Order *musterv1.SpawnOrder
-
-	host *hosting
-
-	// Guarded by host.mu.
-	started bool
-	exit    *musterv1.Exit
-	waits   *Rank // the run that has to end before this one may begin
-	spawned bool  // the handler has it
-}
-
-// Started tells the cluster that the program runs. It does not block.
-func (r *Rank) Started() {
-	r.host.mu.Lock()
-	r.started = true
-	r.host.mu.Unlock()
-	r.host.poke()
-}
-
-// Exited tells the cluster how the program ended, or that it could not be started. Only the first call counts. It does not block.
-func (r *Rank) Exited(exit *musterv1.Exit) {
-	h := r.host
-	h.mu.Lock()
-	if r.exit == nil {
-		r.exit = exit
-		for _, next := range h.runs {
-			if next.waits == r {
-				next.waits = nil
-				h.push(task{kind: taskSpawn, rank: next})
-			}
-		}
-	}
-	h.mu.Unlock()
-	h.poke()
 }
 
 // hosting is what a host membership runs, and what it has still to do. Its loop is the only caller of the handler.
@@ -89,6 +47,7 @@ type taskKind int
 const (
 	taskOrder taskKind = iota // obey an order
 	taskSpawn                 // run what had to wait
+	taskEnd                   // end what another run takes the place of
 	taskKill                  // end what must not run
 )
 
@@ -154,6 +113,8 @@ func (h *hosting) do(t task) {
 	switch t.kind {
 	case taskSpawn:
 		h.spawn(t.rank)
+	case taskEnd:
+		h.end(t.rank, time.Duration(t.rank.Order.GetProcTimeoutNs()), t.reason)
 	case taskKill:
 		h.handler.Kill(t.rank, t.reason)
 	default:
@@ -187,31 +148,29 @@ func (h *hosting) accept(number uint64, order *musterv1.SpawnOrder) {
 		}
 	}
 	h.mu.Lock()
-	for _, older := range h.runs {
-		if older.exit == nil && older.Order.GetProc().GetRank() == order.GetProc().GetRank() && (r.waits == nil || older.Number > r.waits.Number) {
-			r.waits = older
-		}
-	}
 	h.runs[number] = r
-	waits := r.waits
+	older := h.before(r)
 	h.mu.Unlock()
 	h.accepted(number)
-	switch {
-	case failed != nil:
+	if failed != nil {
 		r.Exited(&musterv1.Exit{Code: couldNotStart, Failure: failed.Error()})
-	case waits != nil:
-		h.end(waits, time.Duration(order.GetProcTimeoutNs()), "it is started again")
-	default:
-		h.spawn(r)
+		return
 	}
+	for _, one := range older {
+		h.end(one, time.Duration(order.GetProcTimeoutNs()), startedAgain)
+	}
+	h.spawn(r)
 }
+
+const startedAgain = "it is started again"
 
 // couldNotStart is the exit code of what was never run, as shells have it.
 const couldNotStart = 127
 
+// spawn begins a run, unless it has begun, has ended, or has another to wait for: whose end brings it back here.
 func (h *hosting) spawn(r *Rank) {
 	h.mu.Lock()
-	ready := r.exit == nil && !r.spawned
+	ready := r.exit == nil && !r.spawned && len(h.before(r)) == 0
 	r.spawned = r.spawned || ready
 	h.mu.Unlock()
 	if ready {
@@ -232,6 +191,7 @@ func (h *hosting) stopRank(order *musterv1.StopRankOrder) {
 func (h *hosting) end(r *Rank, timeout time.Duration, reason string) {
 	h.mu.Lock()
 	begun, over := r.spawned, r.exit != nil
+	r.ending = r.ending || begun
 	h.mu.Unlock()
 	switch {
 	case over:
@@ -262,7 +222,11 @@ func (h *hosting) judged(v *musterv1.Verdict) {
 		}
 		return
 	}
-	if !over && begun {
+	switch superseded := v.GetKind() == musterv1.Verdict_KIND_SUPERSEDED; {
+	case over || !begun:
+	case superseded && !r.ending: // by another run on this host, whose order may still be on its way
+		h.push(task{kind: taskEnd, rank: r, reason: startedAgain})
+	case !superseded:
 		h.push(task{kind: taskKill, rank: r, reason: fmt.Sprintf("the cluster says %v", v.GetKind())})
 	}
 	h.mu.Unlock()
@@ -291,58 +255,3 @@ func (h *hosting) joinAgain(r *Rank) {
 }
 
 const rejoinTimeout = 10 * time.Second
-
-// held is what the host holds, in order of the spawn orders, for a hello: with the ranks as runs.
-func (h *hosting) held() (ranks []*musterv1.HeldRank, runs []byte, port uint32) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var numbers []uint32
-	for _, r := range h.sorted() {
-		ranks = append(ranks, &musterv1.HeldRank{Proc: r.proc(), Order: r.Number, Started: r.started, Exit: r.exit})
-		numbers = append(numbers, r.Order.GetProc().GetRank())
-	}
-	slices.Sort(numbers)
-	return ranks, id.AppendRuns(nil, slices.Compact(numbers)), h.port
-}
-
-// running are the ranks whose programs run, as runs.
-func (h *hosting) running() []byte {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var numbers []uint32
-	for _, r := range h.runs {
-		if r.started && r.exit == nil {
-			numbers = append(numbers, r.Order.GetProc().GetRank())
-		}
-	}
-	slices.Sort(numbers)
-	return id.AppendRuns(nil, slices.Compact(numbers))
-}
-
-// sorted is called with mu held.
-func (h *hosting) sorted() []*Rank {
-	all := make([]*Rank, 0, len(h.runs))
-	for _, r := range h.runs {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b *Rank) int {
-		if a.Number < b.Number {
-			return -1
-		}
-		return 1
-	})
-	return all
-}
-
-// proc is the rank without its incarnation, which may have changed.
-func (r *Rank) proc() *musterv1.ProcRef {
-	p := r.Order.GetProc()
-	return &musterv1.ProcRef{World: p.GetWorld(), Role: musterv1.Role_ROLE_WORKER, Rank: p.GetRank()}
-}
-
-// acknowledge forgets a run whose end the cluster knows.
-func (h *hosting) acknowledge(number uint64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.runs, number)
-}

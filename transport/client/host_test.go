@@ -194,19 +194,6 @@ func TestHosting_StartedOnceToldUntilKnown(t *testing.T) {
 	require.Contains(t, heard.all(), "confirm 700 port 0")
 }
 
-// A rank that is to be started again, while its program runs, has that ended first.
-func TestHosting_StartedAgainWaitsForTheEnd(t *testing.T) {
-	var heard timeline
-	r := newRecorder(&heard)
-	hosted(t, r, []func(*fakeSession) error{orders(&heard, spawn(700, 0, 7), spawn(710, 0, 7))},
-		func() { heard.add("its program ends"); r.exit(700, 0) }, func() { r.exit(710, 1) })
-	all := heard.all()
-	require.Contains(t, all, "stop 700 in 5s: it is started again")
-	require.Less(t, index(all, "spawn 700 port 7"), index(all, "stop 700 in 5s: it is started again"))
-	require.Less(t, index(all, "its program ends"), index(all, "spawn 710 port 7"))
-	require.Contains(t, all, "exited 710: 1 0")
-}
-
 // One that is asked to end while it still waits is never started.
 func TestHosting_StopBeforeItBegins(t *testing.T) {
 	var heard timeline
@@ -242,53 +229,6 @@ func TestHosting_Port(t *testing.T) {
 	hosted(t, r, []func(*fakeSession) error{orders(&heard, spawn(700, 0, 0))})
 	require.Contains(t, heard.all(), "exited 700: 127 0")
 	require.NotContains(t, heard.all(), "spawn 700 port 0")
-}
-
-// A rank that was silent for too long joins again and its program goes on; one that must not run here is killed.
-func TestHosting_Verdicts(t *testing.T) {
-	for kind, kills := range map[musterv1.Verdict_Kind]bool{
-		musterv1.Verdict_KIND_EXPIRED: false, musterv1.Verdict_KIND_SUPERSEDED: true, musterv1.Verdict_KIND_ENDED: true, musterv1.Verdict_KIND_UNKNOWN: true,
-	} {
-		t.Run(kind.String(), func(t *testing.T) {
-			var heard timeline
-			r := newRecorder(&heard)
-			verdict := &musterv1.SessionResponse{Body: &musterv1.SessionResponse_Verdicts{Verdicts: &musterv1.Verdicts{
-				Verdicts: []*musterv1.Verdict{{Proc: rankOf(0), Kind: kind, HeldOrder: 700}, {Proc: rankOf(0), Kind: kind, HeldOrder: 999}},
-			}}}
-			var joins []*musterv1.JoinRequest
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakes(t, "n1")
-				n1 := f.nodes["n1"]
-				n1.admit(501)
-				f.lead("n1", 100, 2, "n1")
-				n1.session = func(s *fakeSession) error {
-					return s.serve(100, 2, func(message *musterv1.SessionRequest) error {
-						switch {
-						case message.GetHello() != nil:
-							return s.order(spawn(700, 0, 7))
-						case message.GetReport().GetSeq() == 2:
-							return s.Send(verdict)
-						}
-						return nil
-					})
-				}
-				m, err := f.client(t, "n1").Join(t.Context(), MemberConfig{World: "w", Role: musterv1.Role_ROLE_HOST, Key: "machine-a", Host: r})
-				require.NoError(t, err)
-				time.Sleep(5 * time.Second)
-				joins = n1.joinsSeen()[1:]
-				require.NoError(t, m.Leave(t.Context()))
-			})
-			if kills {
-				require.Equal(t, []string{"spawn 700 port 7", "kill 700"}, heard.all())
-				require.Empty(t, joins)
-				return
-			}
-			require.Equal(t, []string{"spawn 700 port 7"}, heard.all())
-			require.Len(t, joins, 1)
-			require.EqualValues(t, 700, joins[0].GetHeldOrder())
-			require.Equal(t, musterv1.Role_ROLE_WORKER, joins[0].GetRole())
-		})
-	}
 }
 
 func index(all []string, what string) int {
