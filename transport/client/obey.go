@@ -57,9 +57,11 @@ func (s *session) welcome(welcome *musterv1.Welcome) error {
 	c.leader.observe(leader)
 	c.leader.trust(s.address)
 	s.leader, s.relays = leader, welcome.GetRelays()
-	m.extend(s.helloSent)
-	for _, order := range s.ended {
-		m.host.acknowledge(order)
+	if s.epoch == leader.GetEpoch() {
+		m.extend(s.helloSent)
+		for _, order := range s.ended {
+			m.host.acknowledge(order)
+		}
 	}
 	if err := s.report(); err != nil {
 		return err

@@ -46,6 +46,8 @@ type session struct {
 	// unacked reports, ascending.
 	unacked []sentReport
 	answers answers
+	// epoch is the one that the hello was said in. A leader of another has taken nothing of it: the member joins again first.
+	epoch uint64
 	// Runs whose end the hello tells: they are forgotten with the welcome.
 	ended []uint64
 }
@@ -158,6 +160,7 @@ func (s *session) hello() error {
 	self := &musterv1.HelloMember{Proc: m.joined.GetProc(), HighestOrder: m.highest}
 	hello := &musterv1.Hello{Owner: m.cfg.Key, Epoch: m.joined.GetEpoch(), Members: []*musterv1.HelloMember{self}}
 	m.mu.Unlock()
+	s.epoch = hello.GetEpoch()
 	if m.host != nil {
 		// Read behind the highest order: what it covers is held by now.
 		hello.Ranks, self.Held, self.MasterPort = m.host.held()

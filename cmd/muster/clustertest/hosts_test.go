@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -226,6 +227,29 @@ func TestStop_RecreatedWorldIsNotHitByOldAnswers(t *testing.T) {
 		spawned, stopped, killed := b.Counts()
 		require.Equal(t, map[uint32]int{0: 1}, spawned)
 		require.Empty(t, stopped)
+		require.Empty(t, killed)
+	})
+}
+
+// TestHost_ExitIsToldOverARestore: a program that ends while its host is cut off and the state is restored has ended as it did: its code
+// and last words reach the cluster when the host has joined again.
+func TestHost_ExitIsToldOverARestore(t *testing.T) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		cl := c.Client()
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, keep)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		var file bytes.Buffer
+		save(t, cl, &file)
+		c.Network.Isolate("a")
+		require.NoError(t, restore(Within(t, Patience), cl, file.Bytes()))
+		a.Run(0).Exited(&musterv1.Exit{Code: 3, LastLines: "out of luck\n"})
+		c.Network.Heal()
+		c.Eventually("the exit", func() bool { return HealthOf(c, cl, "w", 0) == musterv1.Health_HEALTH_FAILED })
+		require.Equal(t, "exited with code 3: out of luck", ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0).Cause)
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, HealthOf(c, cl, "w", 1))
+		spawned, _, killed := a.Counts()
+		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 		require.Empty(t, killed)
 	})
 }
