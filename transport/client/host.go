@@ -39,6 +39,7 @@ type hosting struct {
 	queued   uint64 // the highest order that is or was in tasks
 	port     uint32 // chosen for the world
 	joining  map[uint64]bool
+	told     chan struct{} // closed and made anew whenever an exit has been acknowledged
 	accepted func(order uint64)
 }
 
@@ -61,6 +62,7 @@ type task struct {
 func newHosting(m *Member, handler HostHandler) *hosting {
 	return &hosting{
 		handler: handler, member: m, wake: make(chan struct{}, 1), runs: map[uint64]*Rank{}, joining: map[uint64]bool{},
+		told:     make(chan struct{}),
 		accepted: func(order uint64) { m.accept(order) },
 	}
 }

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"context"
+	"fmt"
 	"slices"
 
 	"muster/fsm/id"
@@ -113,4 +115,40 @@ func (h *hosting) acknowledge(number uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.runs, number)
+	close(h.told)
+	h.told = make(chan struct{})
+}
+
+// untold is how many runs have ended without the cluster's knowing yet, and a channel that is closed when that may have changed.
+func (h *hosting) untold() (count int, changed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.runs {
+		if r.exit != nil {
+			count++
+		}
+	}
+	return count, h.told
+}
+
+// AwaitTold waits until the cluster knows how every run of a host has ended that has: what is not known when the host leaves is lost.
+// Without a leader it goes on; the error is ctx's then, and says how many exits are not known. It waits for nothing where the member has
+// ended or is no host.
+func (m *Member) AwaitTold(ctx context.Context) error {
+	if m.host == nil {
+		return nil
+	}
+	for {
+		count, changed := m.host.untold()
+		if count == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-m.done:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%d exits have not been told: %w", count, outOfTime(ctx))
+		}
+	}
 }

@@ -16,7 +16,7 @@ const (
 	// Pauses between attempts to join a world that does not take hosts at the moment.
 	firstPause   = time.Second
 	longestPause = 5 * time.Second
-	// leaveTimeout bounds saying goodbye.
+	// leaveTimeout bounds saying goodbye, and before that telling how programs have ended.
 	leaveTimeout = 3 * time.Second
 	// DefaultStopTimeout is what programs are given when the agent itself is asked to end.
 	DefaultStopTimeout = 10 * time.Second
@@ -243,6 +243,7 @@ func (a *Agent) ended(r *ranks, err error) error {
 
 // leave ends what runs, in order, and then the membership.
 func (a *Agent) leave(kill <-chan struct{}, r *ranks, m *client.Member) error {
+	r.refuse()
 	r.log.Info("ending: programs are asked to end", "timeout", a.cfg.StopTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.StopTimeout+time.Second)
 	defer cancel()
@@ -256,6 +257,11 @@ func (a *Agent) leave(kill <-chan struct{}, r *ranks, m *client.Member) error {
 	case <-kill:
 		cancel()
 		<-stopped
+	}
+	telling, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := m.AwaitTold(telling); err != nil {
+		r.log.Warn("the cluster does not know how programs have ended", "error", err)
 	}
 	goodbye, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()

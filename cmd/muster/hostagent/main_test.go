@@ -76,7 +76,10 @@ type kept struct {
 
 func keep(t *testing.T, dir *StateDir, s spec) *kept {
 	k := &kept{t: t, run: newRun(), dir: dir, log: s.Log, started: make(chan struct{}), exit: make(chan *musterv1.Exit, 1)}
-	go func() { k.exit <- k.run.keep(dir, s, func() { close(k.started) }) }()
+	go func() {
+		defer close(k.run.done)
+		k.exit <- k.run.keep(dir, s, func() { close(k.started) })
+	}()
 	t.Cleanup(func() {
 		k.run.kill()
 		<-k.run.done

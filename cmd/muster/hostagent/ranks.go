@@ -51,23 +51,23 @@ func (r *ranks) Spawn(rank *client.Rank) {
 
 // keep runs one rank's program until it has ended.
 func (r *ranks) keep(rank *client.Rank, one *run) {
+	defer close(one.done)
 	number := rank.Order.GetProc().GetRank()
 	exit := r.exec(rank, one)
-	r.mu.Lock()
-	delete(r.runs, rank.Number)
-	r.mu.Unlock()
 	if exit.Code == 0 && exit.Signal == 0 && exit.Failure == "" {
 		r.log.Info("rank completed", "rank", number)
 	} else {
 		r.log.Warn("rank ended", "rank", number, "code", exit.Code, "signal", exit.Signal, "failure", exit.Failure)
 	}
 	rank.Exited(exit)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.runs, rank.Number) // not before: who stops all waits for those that are here
 }
 
 func (r *ranks) exec(rank *client.Rank, one *run) *musterv1.Exit {
 	order := rank.Order
 	fail := func(err error) *musterv1.Exit {
-		close(one.done)
 		return &musterv1.Exit{Code: codeCannotRun, Failure: err.Error()}
 	}
 	exec := order.GetExec()
@@ -155,11 +155,16 @@ func (r *ranks) all() []*run {
 	return all
 }
 
+// refuse has nothing started any more.
+func (r *ranks) refuse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}
+
 // close kills what runs and waits for it. Nothing is started any more.
 func (r *ranks) close() {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
+	r.refuse()
 	for _, one := range r.all() {
 		one.kill()
 	}

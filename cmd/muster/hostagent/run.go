@@ -17,7 +17,7 @@ import (
 
 // run is one program below its keeper. Safe for concurrent use.
 type run struct {
-	done chan struct{} // closed when nothing of it is left
+	done chan struct{} // closed when nothing of it is left, and how it has ended has been said
 
 	mu       sync.Mutex
 	pid      int // the keeper's, and its session's and group's; 0 before it runs
@@ -31,9 +31,8 @@ type run struct {
 
 func newRun() *run { return &run{done: make(chan struct{})} }
 
-// keep runs s below a keeper until it has ended. started is called when the program runs. The exit has no last lines yet.
+// keep runs s below a keeper until it has ended; closing done is left to the caller. started is called when the program runs. The exit has no last lines yet.
 func (r *run) keep(dir *StateDir, s spec, started func()) *musterv1.Exit {
-	defer close(r.done)
 	cmd, news, tell, err := r.startKeeper()
 	if err != nil {
 		return &musterv1.Exit{Code: codeCannotRun, Failure: fmt.Sprintf("start its keeper: %v", err)}

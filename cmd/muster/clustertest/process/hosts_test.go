@@ -373,16 +373,19 @@ func TestRun_OnSeveralNodes(t *testing.T) {
 	})
 }
 
-// An agent that is asked to end asks its programs first, and leaves: the cluster need not wait for a lease.
+// An agent that is asked to end asks its programs first, tells how they have ended, and leaves: the cluster need not wait for a lease.
 func TestHost_AskedToEnd(t *testing.T) {
 	c := New(t)
 	first, _ := startHost(t, c, "machine-a", "--world", "w")
 	second, _ := startHost(t, c, "machine-b", "--world", "w")
-	dir := c.create(t, "w", 4, `trap 'touch $DIR/$RANK.asked; exit 3' TERM; echo $$ > $DIR/$RANK.pid; while :; do sleep 0.05; done`, "--lease", "1m", "--delivery-timeout", "1m")
+	dir := c.create(t, "w", 4, `trap 'touch $DIR/$RANK.asked; echo had to go; exit 3' TERM; echo $$ > $DIR/$RANK.pid; while :; do sleep 0.05; done`, "--lease", "1m", "--delivery-timeout", "1m")
 	c.wait(t, 0, "w", "live")
 	all := pids(t, c, dir, 4)
 	require.Zero(t, first.Stop())
-	require.Regexp(t, `rank [0-3] on machine-a`, c.wait(t, 1, "w", "completed"))
+	require.Regexp(t, `rank [0-3] on machine-a exited with code 3: had to go`, c.wait(t, 1, "w", "completed"))
+	code, out, errs := c.Muster("explain", "w")
+	require.Zero(t, code, errs)
+	require.Regexp(t, `why: rank [0-3] on machine-a exited with code 3\n(  \| .*\n)*  \| had to go\n`, out)
 	require.Equal(t, 1, second.Ended())
 	for _, pid := range all {
 		require.False(t, alive(pid))
