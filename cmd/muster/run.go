@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +21,7 @@ type runFlags struct {
 	perNode   uint32
 	nodes     uint32
 	world     string
+	replace   bool
 	onFailure string
 	logDir    string
 	advertise string
@@ -44,8 +42,12 @@ func newRun(c *cli) *cobra.Command {
 Without --servers (or MUSTER_SERVERS) it has a cluster of its own in this process, which ends with it. On each node of an allocation give
 the same --servers, --nnodes and --world: each runs N ranks, and nothing is started before all nodes are there.
 
+A name that was used before is refused, as a node that comes too late would else begin the job anew, alone. A job that shall run again
+under its name, as one that was requeued, says --replace on all nodes: the first of them replaces the world that has ended, or is about
+to, and the others take part. What is known of the earlier one stays ('muster world history').
+
 It exits with 0 when every rank has; else with the code of the first rank that failed (128 and the signal for one that was ended by
-a signal), after the others were stopped. Ctrl-C stops all ranks, on all nodes; a second one ends those of this node at once.`,
+a signal), after the others were stopped, or with --on-failure keep have ended. Ctrl-C stops all ranks, on all nodes; a second one ends those of this node at once.`,
 		Example: `  muster run -n 8 -- ./train.sh
   muster run --nnodes 4 -n 8 --world "job-$SLURM_JOB_ID" -- python3 train.py`,
 		Args: cobra.MinimumNArgs(1),
@@ -64,7 +66,8 @@ a signal), after the others were stopped. Ctrl-C stops all ranks, on all nodes; 
 	flags := cmd.Flags()
 	flags.Uint32VarP(&f.perNode, "procs", "n", 1, "ranks on this node, and on each other")
 	flags.Uint32Var(&f.nodes, "nnodes", 1, "nodes that run this command")
-	flags.StringVar(&f.world, "world", "", "name of the world, the same on all nodes and new for each job (default: drawn)")
+	flags.StringVar(&f.world, "world", "", "name of the world, the same on all nodes and new for each job, or see --replace (default: drawn)")
+	flags.BoolVar(&f.replace, "replace", false, "replace an ended world of that name; to be given on all nodes")
 	flags.StringVar(&f.onFailure, "on-failure", "stop", "what a failed rank does to the others: stop or keep")
 	flags.Var(&f.start, "start-timeout", "how long the other nodes are waited for (default: the cluster's setting, as below)")
 	flags.Var(&f.eviction, "eviction", "how long a node may be silent beyond its lease before the rest is stopped; or never")
@@ -135,7 +138,10 @@ func (f *runFlags) run(ctx context.Context, c *cli, own bool, spec *musterv1.Wor
 		return err
 	}
 	defer cfg.Client.Close()
-	j := &job{cluster: cfg.Client.Cluster(), spec: spec, patience: c.timeout, out: &lockedWriter{out: out}, log: log, logs: hostagent.Logs{Dir: cfg.LogDir}}
+	j := &job{
+		cluster: cfg.Client.Cluster(), spec: spec, replace: f.replace, alone: f.nodes == 1, patience: c.timeout,
+		out: &lockedWriter{out: out}, log: log, logs: hostagent.Logs{Dir: cfg.LogDir},
+	}
 	return j.run(ctx, cfg)
 }
 
@@ -167,129 +173,4 @@ func (f *runFlags) agent(servers []string, scratch string, log io.Writer) (hosta
 	}
 	cfg.State, err = hostagent.OpenStateDir(filepath.Join(scratch, "agent"))
 	return cfg, err
-}
-
-// job is one run.
-type job struct {
-	cluster  *client.Cluster
-	spec     *musterv1.WorldSpec
-	patience time.Duration // for a server to answer
-	out      io.Writer
-	log      io.Writer
-	logs     hostagent.Logs
-}
-
-// run creates the world, serves it as a host, shows what its ranks write, and says what became of it.
-func (j *job) run(ctx context.Context, cfg hostagent.Config) error {
-	asking, cancel := context.WithTimeout(ctx, j.patience)
-	defer cancel()
-	created, err := j.cluster.UpsertWorld(asking, &musterv1.UpsertWorldRequest{Spec: j.spec})
-	if err != nil {
-		return err
-	}
-	agent, err := hostagent.New(cfg)
-	if err != nil {
-		return err
-	}
-	following, unfollow := context.WithCancel(context.Background())
-	var followers sync.WaitGroup
-	followers.Go(func() { j.follow(following, created.GetGeneration(), &followers) })
-
-	// The agent outlives ctx: a Ctrl-C stops the world, and the world's end the agent. Only a second one ends the agent itself.
-	serving, abandon := context.WithCancel(context.Background())
-	defer abandon()
-	insisted := secondSignal(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- agent.Run(serving, insisted) }()
-	interrupted := false
-	for hosting := true; hosting; {
-		select {
-		case err = <-ended:
-			hosting = false
-		case <-ctx.Done():
-			interrupted = true
-			if err := j.stop(); err != nil {
-				fmt.Fprintf(j.log, "muster: the others could not be told to stop: %v\n", err)
-				abandon()
-			}
-			ctx = context.WithoutCancel(ctx)
-			go func() {
-				<-insisted
-				abandon()
-			}()
-		}
-	}
-	unfollow()
-	followers.Wait()
-	return j.outcome(created.GetGeneration(), interrupted, err)
-}
-
-func (j *job) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
-	defer cancel()
-	_, err := j.cluster.Stop(ctx, &musterv1.StopRequest{
-		Worlds: []string{j.spec.GetWorld()}, Reason: "interrupted", ProcTimeoutNs: int64(hostagent.DefaultStopTimeout),
-	})
-	return err
-}
-
-// follow shows the output of each rank of this node from when it begins to write.
-func (j *job) follow(ctx context.Context, generation uint64, followers *sync.WaitGroup) {
-	const look = 50 * time.Millisecond
-	shown := map[uint32]bool{}
-	for {
-		ranks, _ := j.logs.Ranks(j.spec.GetWorld(), generation) // none yet is no error here
-		for _, rank := range ranks {
-			if shown[rank] {
-				continue
-			}
-			shown[rank] = true
-			followers.Go(func() {
-				path := j.logs.Path(j.spec.GetWorld(), generation, rank)
-				if err := hostagent.Copy(ctx, j.out, path, -1, fmt.Sprintf("[%d] ", rank), true); err != nil {
-					fmt.Fprintf(j.log, "muster: output of rank %d: %v\n", rank, err)
-				}
-			})
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-ctx.Done(): // once more: a rank may have been quick
-		case <-time.After(look):
-		}
-	}
-}
-
-const (
-	exitInterrupted = 130
-	signalExit      = 128
-)
-
-// outcome is what the command exits with.
-func (j *job) outcome(generation uint64, interrupted bool, hosted error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), j.patience)
-	defer cancel()
-	world, err := j.cluster.WaitWorld(ctx, j.spec.GetWorld(), generation, client.UntilEnded)
-	switch {
-	case interrupted:
-		return &codedError{exitInterrupted, errors.New("interrupted")}
-	case err != nil && hosted != nil:
-		return hosted
-	case err != nil:
-		return err
-	}
-	switch world.GetCondition().GetStatus() {
-	case musterv1.Status_STATUS_COMPLETED:
-		return nil
-	case musterv1.Status_STATUS_STOPPED:
-		return fmt.Errorf("stopped: %s", world.GetCondition().GetReason())
-	}
-	code := exitFailed
-	if exit := world.GetFirstCause().GetExit(); exit.GetSignal() != 0 {
-		code = signalExit + int(exit.GetSignal())
-	} else if exit.GetCode() != 0 {
-		code = int(exit.GetCode())
-	}
-	return &codedError{code, errors.New(world.GetCondition().GetReason())}
 }
