@@ -96,7 +96,7 @@ func (a *Agent) serve(ctx context.Context, kill <-chan struct{}, world string) e
 			return fmt.Errorf("world %s: %w%s", world, err, a.hint(err))
 		}
 		err = a.host(ctx, kill, r, m)
-		if !a.cfg.Stay || ctx.Err() != nil {
+		if !a.cfg.Stay || ctx.Err() != nil || !hasWorldEnded(m.Err()) {
 			return err
 		}
 		if err != nil {
@@ -147,7 +147,7 @@ func (a *Agent) goOn(err error) bool {
 	if errors.Is(err, client.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) || client.OutcomeUnknown(err) {
 		return true
 	}
-	if a.isOver(err) {
+	if isOver(err) {
 		return a.cfg.Stay
 	}
 	switch client.RefusalOf(err).GetReason() {
@@ -161,21 +161,12 @@ func (a *Agent) goOn(err error) bool {
 // hint says what the user of an agent can do about a refusal.
 func (a *Agent) hint(err error) string {
 	switch {
-	case a.isOver(err):
+	case isOver(err):
 		return "; with --stay an agent waits for its next creation"
 	case client.RefusalOf(err).GetReason() == musterv1.Reason_REASON_ALREADY_EXISTS && a.cfg.Rank != nil:
 		return " (--take-over)"
 	}
 	return ""
-}
-
-// isOver: the world takes nobody because it ends or has ended.
-func (a *Agent) isOver(err error) bool {
-	switch client.RefusalOf(err).GetReason() {
-	case musterv1.Reason_REASON_WORLD_ENDED, musterv1.Reason_REASON_WORLD_STOPPING, musterv1.Reason_REASON_SYSTEM_STOPPING:
-		return true
-	}
-	return false
 }
 
 // host is a membership from its join to its end. No program of it is left afterwards.
@@ -187,7 +178,8 @@ func (a *Agent) host(ctx context.Context, kill <-chan struct{}, r *ranks, m *cli
 	for {
 		select {
 		case <-m.Done():
-			return a.ended(r, m.Err())
+			r.close() // first: what comes may take its time
+			return a.ended(ctx, r, m)
 		case <-ctx.Done():
 			return a.leave(kill, r, m)
 		case <-orphan.C:
@@ -214,31 +206,6 @@ func (a *Agent) orphanTimeout(m *client.Member) time.Duration {
 		return max(0, orphan-time.Duration(m.Timeouts().GetLeaseNs()))
 	}
 	return -1
-}
-
-// ended says what the end of a membership means.
-func (a *Agent) ended(r *ranks, err error) error {
-	var ended *client.Ended
-	var stopped *client.Stopped
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &stopped), a.isOver(err):
-		r.log.Info("the world was stopped while this host could not be heard", "why", err)
-		return nil
-	case !errors.As(err, &ended):
-		return fmt.Errorf("world %s: %w", r.world, err)
-	}
-	switch {
-	case ended.Kind == musterv1.Verdict_KIND_SUPERSEDED:
-		return fmt.Errorf("world %s: another agent has taken host rank %d: this one has ended what it ran", r.world, ended.Proc.GetRank())
-	case ended.Kind == musterv1.Verdict_KIND_UNKNOWN:
-		return fmt.Errorf("world %s: the cluster does not know this host any more: it has ended what it ran", r.world)
-	case ended.Status == musterv1.Status_STATUS_FAILED:
-		return fmt.Errorf("world %s: %w; `muster explain %s` says why", r.world, ErrFailed, r.world)
-	}
-	r.log.Info("the world has ended", "status", ended.Status)
-	return nil
 }
 
 // leave ends what runs, in order, and then the membership.
