@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,7 +72,7 @@ Agents that share a machine need a --state-dir each.`,
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.worlds, "world", nil, "world to serve; may be given more than once")
 	flags.IntVar(&f.rank, "rank", 0, "host rank to take (default: one is given, the old one to an agent that comes back)")
-	flags.StringVar(&f.advertise, "advertise", "", "address of this machine for programs on others (default: the one that the servers are reached from)")
+	flags.StringVar(&f.advertise, "advertise", "", "name or IP address of this machine for programs on others, without a port (default: the one that the servers are reached from)")
 	flags.BoolVar(&f.stay, "stay", false, "wait for a world's next creation when it has ended")
 	flags.StringVar(&f.portRange, "port-range", "29500-29999", "ports that rank 0 may be given to meet the others at")
 	flags.StringVar(&f.stateDir, "state-dir", hostagent.DefaultStateDir(), "where the agent keeps its key and what it runs")
@@ -165,8 +167,8 @@ func (f *hostFlags) config(c *cli, log io.Writer) (hostagent.Config, error) {
 			return none, fmt.Errorf("this machine has no name, give one with --machine: %w", err)
 		}
 	}
-	if f.advertise == "" {
-		f.advertise = ownAddress(servers)
+	if f.advertise, err = advertised(f.advertise, servers); err != nil {
+		return none, err
 	}
 	if f.stateDir, err = filepath.Abs(f.stateDir); err != nil {
 		return none, fmt.Errorf("--state-dir: %w", err)
@@ -185,6 +187,21 @@ func (f *hostFlags) config(c *cli, log io.Writer) (hostagent.Config, error) {
 		Servers: servers, Worlds: f.worlds, Advertise: f.advertise, Machine: f.machine, Labels: asked, TakeOver: f.takeOver,
 		Stay: f.stay, LogDir: f.logDir, Ports: ports, OrphanTimeout: orphan, Logger: logger,
 	}, nil
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9.])?$`)
+
+// advertised is what programs on other machines are told as MASTER_ADDR: what --advertise says, else how the servers are reached. The port
+// beside it is chosen for each world.
+func advertised(given string, servers []string) (string, error) {
+	if given == "" {
+		return ownAddress(servers), nil
+	}
+	if _, err := netip.ParseAddr(given); err == nil || hostName.MatchString(given) {
+		return given, nil
+	}
+	return "", usagef("--advertise %q: give this machine's name or IP address alone, such as 10.0.0.7, without a port or brackets: "+
+		"each world's port is taken from --port-range", given)
 }
 
 // ownAddress is the address that this machine reaches the servers from. Nothing is sent.

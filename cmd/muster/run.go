@@ -72,7 +72,7 @@ a signal), after the others were stopped, or with --on-failure keep have ended. 
 	flags.Var(&f.start, "start-timeout", "how long the other nodes are waited for (default: the cluster's setting, as below)")
 	flags.Var(&f.eviction, "eviction", "how long a node may be silent beyond its lease before the rest is stopped; or never")
 	flags.StringVar(&f.logDir, "log-dir", "", "keep the ranks' output there, too (default: it goes when the command ends)")
-	flags.StringVar(&f.advertise, "advertise", "", "address of this machine for programs on others (default: the one that the servers are reached from)")
+	flags.StringVar(&f.advertise, "advertise", "", "name or IP address of this machine for programs on others, without a port (default: the one that the servers are reached from)")
 	flags.StringVar(&f.portRange, "port-range", "29500-29999", "ports that rank 0 may be given to meet the others at")
 	flags.StringVar(&f.logLevel, "log-level", "error", "trace, debug, info, warn or error")
 	f.program.define(flags)
@@ -160,10 +160,10 @@ func (f *runFlags) agent(servers []string, scratch string, log io.Writer) (hosta
 		return hostagent.Config{}, fmt.Errorf("this machine has no name: %w", err)
 	}
 	cfg := hostagent.Config{
-		Servers: servers, Worlds: []string{f.world}, Advertise: f.advertise, Machine: machine, LogDir: f.logDir, Ports: ports, Logger: logger,
+		Servers: servers, Worlds: []string{f.world}, Machine: machine, LogDir: f.logDir, Ports: ports, Logger: logger,
 	}
-	if cfg.Advertise == "" {
-		cfg.Advertise = ownAddress(servers)
+	if cfg.Advertise, err = advertised(f.advertise, servers); err != nil {
+		return cfg, err
 	}
 	if cfg.LogDir == "" {
 		cfg.LogDir = filepath.Join(scratch, "logs")

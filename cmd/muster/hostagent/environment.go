@@ -27,7 +27,8 @@ func environment(agents []string, servers []string, order *musterv1.SpawnOrder, 
 		env[v.GetKey()] = v.GetValue()
 	}
 	if k := order.GetExec().GetDevicesPerProc(); k > 0 {
-		devices, err := devicesOf(env[devicesVariable], order.GetLocalRank(), k)
+		visible, listed := env[devicesVariable]
+		devices, err := devicesOf(visible, listed, order.GetLocalRank(), k)
 		if err != nil {
 			return nil, err
 		}
@@ -61,10 +62,14 @@ func environment(agents []string, servers []string, order *musterv1.SpawnOrder, 
 	return out, nil
 }
 
-// devicesOf is the slice of the agent's devices that a local rank gets. An agent without a list has them all, numbered from 0.
-func devicesOf(visible string, localRank, each uint32) (string, error) {
+// devicesOf is the slice of the agent's devices that a local rank gets. An agent without a list has them all, numbered from 0; one with an
+// empty list has none.
+func devicesOf(visible string, listed bool, localRank, each uint32) (string, error) {
 	from, to := int(localRank)*int(each), int(localRank+1)*int(each)
-	if visible == "" {
+	switch {
+	case listed && strings.TrimSpace(visible) == "":
+		return "", fmt.Errorf("local rank %d wants devices %d to %d, and %s of this agent is empty: it has none", localRank, from, to-1, devicesVariable)
+	case !listed:
 		var all []string
 		for i := from; i < to; i++ {
 			all = append(all, strconv.Itoa(i))

@@ -58,7 +58,7 @@ func TestDevicesOf(t *testing.T) {
 		{"no list, one each", "", 0, 1, "0", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := devicesOf(c.visible, c.localRank, c.each)
+			got, err := devicesOf(c.visible, c.visible != "", c.localRank, c.each)
 			if c.says != "" {
 				require.ErrorContains(t, err, c.says)
 				return
@@ -73,6 +73,8 @@ func TestEnvironment_TooFewDevicesIsAnError(t *testing.T) {
 	order := &musterv1.SpawnOrder{LocalRank: 1, Exec: &musterv1.Exec{DevicesPerProc: 4}}
 	_, err := environment([]string{"CUDA_VISIBLE_DEVICES=0,1,2,3"}, nil, order, "")
 	require.ErrorContains(t, err, "local rank 1 wants devices 4 to 7")
+	_, err = environment([]string{"CUDA_VISIBLE_DEVICES="}, nil, order, "")
+	require.ErrorContains(t, err, "CUDA_VISIBLE_DEVICES of this agent is empty: it has none")
 	// The world's own list counts before the agent's.
 	order.Exec.Variables = []*musterv1.Label{{Key: "CUDA_VISIBLE_DEVICES", Value: "0,1,2,3,4,5,6,7"}}
 	env, err := environment([]string{"CUDA_VISIBLE_DEVICES=0,1,2,3"}, nil, order, "")
