@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(1)
 			}
+			if pause, err := time.ParseDuration(os.Getenv(lingering)); err == nil {
+				time.Sleep(pause)
+			}
 			os.Exit(0)
 		case "keep-for-ever":
 			keepForEver(os.Args[2], os.Args[3])
@@ -36,6 +39,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// lingering is how long a keeper of the tests takes to end when it has said all.
+const lingering = "MUSTER_TEST_LINGERING"
+
 // keepForEver is an agent that runs a script until it is killed.
 func keepForEver(stateDir, script string) {
 	dir, err := OpenStateDir(stateDir)
@@ -43,7 +49,7 @@ func keepForEver(stateDir, script string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	exit := newRun().keep(dir, shell(stateDir, script), func() {})
+	exit := newRun().keep(dir, shell(stateDir, script), func() {}, func(string) {})
 	fmt.Fprintln(os.Stderr, exit)
 	os.Exit(1)
 }
@@ -78,7 +84,7 @@ func keep(t *testing.T, dir *StateDir, s spec) *kept {
 	k := &kept{t: t, run: newRun(), dir: dir, log: s.Log, started: make(chan struct{}), exit: make(chan *musterv1.Exit, 1)}
 	go func() {
 		defer close(k.run.done)
-		k.exit <- k.run.keep(dir, s, func() { close(k.started) })
+		k.exit <- k.run.keep(dir, s, func() { close(k.started) }, func(string) {})
 	}()
 	t.Cleanup(func() {
 		k.run.kill()

@@ -90,6 +90,8 @@ func (r *ranks) exec(rank *client.Rank, one *run) *musterv1.Exit {
 	exit := one.keep(r.agent.cfg.State, s, func() {
 		r.log.Info("rank started", "rank", order.GetProc().GetRank(), "log", path)
 		rank.Started()
+	}, func(what string) {
+		r.log.Error("what a rank has left cannot be ended by this agent: end it by hand", "rank", order.GetProc().GetRank(), "left", what)
 	})
 	exit.LastLines = lastLinesOf(path, from)
 	return exit

@@ -31,8 +31,9 @@ type run struct {
 
 func newRun() *run { return &run{done: make(chan struct{})} }
 
-// keep runs s below a keeper until it has ended; closing done is left to the caller. started is called when the program runs. The exit has no last lines yet.
-func (r *run) keep(dir *StateDir, s spec, started func()) *musterv1.Exit {
+// keep runs s below a keeper until it has ended; closing done is left to the caller. started is called when the program runs,
+// left with what the keeper could not end. The exit has no last lines yet.
+func (r *run) keep(dir *StateDir, s spec, started func(), left func(what string)) *musterv1.Exit {
 	cmd, news, tell, err := r.startKeeper()
 	if err != nil {
 		return &musterv1.Exit{Code: codeCannotRun, Failure: fmt.Sprintf("start its keeper: %v", err)}
@@ -51,12 +52,18 @@ func (r *run) keep(dir *StateDir, s spec, started func()) *musterv1.Exit {
 		return &musterv1.Exit{Code: codeCannotRun, Failure: fmt.Sprintf("start its keeper: %v", err)}
 	}
 	r.running(pid)
-	exit, orderly := r.listen(json.NewDecoder(news), started)
+	exit, orderly := r.listen(json.NewDecoder(news), started, left)
+	r.over()
 	_ = cmd.Wait()
 	if !orderly {
 		note.end() // a keeper that was killed leaves behind what came of its program
 	}
 	dir.forget(pid)
+	return exit
+}
+
+// over has nothing sent to the keeper any more: once it has been waited for its number may be another's.
+func (r *run) over() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pid = 0
@@ -67,7 +74,6 @@ func (r *run) keep(dir *StateDir, s spec, started func()) *musterv1.Exit {
 		_ = r.lifeline.Close()
 	}
 	r.dead = true
-	return exit
 }
 
 // startKeeper starts the keeper, which waits to be told what to run.
@@ -145,7 +151,7 @@ func (r *run) running(pid int) {
 }
 
 // listen takes what the keeper says. orderly tells that the keeper has ended all that it kept.
-func (r *run) listen(from *json.Decoder, started func()) (exit *musterv1.Exit, orderly bool) {
+func (r *run) listen(from *json.Decoder, started func(), left func(string)) (exit *musterv1.Exit, orderly bool) {
 	for {
 		var n news
 		if err := from.Decode(&n); err != nil {
@@ -153,6 +159,10 @@ func (r *run) listen(from *json.Decoder, started func()) (exit *musterv1.Exit, o
 		}
 		if n.Ended {
 			return n.exit(), true
+		}
+		if n.Left != "" {
+			left(n.Left)
+			continue
 		}
 		started()
 		r.mu.Lock()

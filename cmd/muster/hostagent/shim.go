@@ -13,9 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +36,7 @@ func RunShim() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("shim: become the reaper of what the program leaves: %w", err)
 	}
-	k := &keeper{tell: json.NewEncoder(tell)}
+	k := newKeeper(tell)
 	cmd, failed := k.start(s)
 	if failed != nil {
 		k.say(*failed)
@@ -49,11 +47,11 @@ func RunShim() error {
 	go k.reapOnSignal(signals)
 	go func() {
 		_, _ = io.Copy(io.Discard, lifeline) // the agent never writes: this ends with it
-		k.killDescendants()
+		k.endAll()
 	}()
 	_ = cmd.Wait()
 	k.waited.Store(true)
-	k.killDescendants()
+	k.endAll()
 	k.say(ended(cmd.ProcessState))
 	return nil
 }
@@ -67,15 +65,6 @@ func closeOnExec() {
 		}
 	}
 }
-
-// keeper is the state of one shim.
-type keeper struct {
-	tell    *json.Encoder
-	program int         // its pid
-	waited  atomic.Bool // the program has been waited for
-}
-
-func (k *keeper) say(n news) { _ = k.tell.Encode(n) } // nobody listens any more when the agent has gone
 
 // start starts the program, or says why not in words for people.
 func (k *keeper) start(s spec) (*exec.Cmd, *news) {
@@ -153,46 +142,6 @@ func checkProgram(name, path string) error {
 		return fmt.Errorf("program %q is not executable", name)
 	}
 	return nil
-}
-
-// reapOnSignal waits for what the program has left behind and has ended since.
-func (k *keeper) reapOnSignal(signals <-chan os.Signal) {
-	for s := range signals {
-		if s != syscall.SIGCHLD {
-			continue
-		}
-		for _, p := range children() {
-			if p.zombie {
-				k.reap(p.pid)
-			}
-		}
-	}
-}
-
-// reap waits for a process that has ended, if it is a child. How the program itself ended is for whoever started it to learn.
-func (k *keeper) reap(pid int) {
-	if pid != k.program || k.waited.Load() {
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	}
-}
-
-// killDescendants kills everything below this process until nothing is left. What is forked meanwhile is found in the next round.
-func (k *keeper) killDescendants() {
-	for {
-		alive := 0
-		for _, p := range descendants(os.Getpid()) {
-			if p.zombie {
-				k.reap(p.pid)
-				continue
-			}
-			alive++
-			_ = unix.Kill(p.pid, unix.SIGKILL)
-		}
-		if alive == 0 {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func ended(state *os.ProcessState) news {

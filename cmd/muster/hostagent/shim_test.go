@@ -255,7 +255,7 @@ trap 'echo bye; sleep 0.1; exit 3' TERM
 			r := newRun()
 			done := make(chan uint32)
 			dir := openStateDir(t)
-			go func() { done <- r.keep(dir, shell(t.TempDir(), "sleep 1000"), func() {}).Signal }()
+			go func() { done <- r.keep(dir, shell(t.TempDir(), "sleep 1000"), func() {}, func(string) {}).Signal }()
 			time.Sleep(time.Duration(i) * 5 * time.Millisecond) // at different stages of its start; any will do
 			r.stop(time.Hour)
 			select {

@@ -18,6 +18,7 @@ type news struct {
 	Code    uint32 // exit code; 126 and 127 with Failure: it could not be started
 	Signal  uint32
 	Failure string
+	Left    string // what could not be ended, and why
 }
 
 // File descriptors of a keeper, beyond the standard three.

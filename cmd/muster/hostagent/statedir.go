@@ -166,12 +166,12 @@ func (d *StateDir) EndLeftovers() (int, error) {
 	return found, nil
 }
 
-// end ends a keeper and what it kept, and tells whether there was anything.
+// end ends a keeper and what it kept, and tells whether there was anything. What may not be killed it leaves after a while.
 func (r record) end() bool {
 	found := false
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		mine, kept := r.left()
-		if len(mine) == 0 {
+		if len(mine) == 0 || time.Since(begun) > leftoverPatience+killPatience {
 			return found
 		}
 		found = true
