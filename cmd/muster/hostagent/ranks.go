@@ -34,7 +34,11 @@ func newRanks(a *Agent, world string) *ranks {
 
 // Port chooses where rank 0 listens for its peers.
 func (r *ranks) Port(order *musterv1.SpawnOrder) (uint32, error) {
-	return r.agent.cfg.Ports.take(generation{r.world, order.GetGeneration()})
+	port, err := r.agent.cfg.Ports.take(generation{r.world, order.GetGeneration()})
+	if err != nil {
+		r.log.Error("rank cannot be started", "rank", order.GetProc().GetRank(), "error", err)
+	}
+	return port, err
 }
 
 // Spawn runs a rank's program.
