@@ -1,12 +1,14 @@
 package clustertest
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"muster/cmd/muster/node"
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/client"
 )
@@ -59,30 +61,64 @@ func accepted(t *testing.T, cl *client.Client, operation uint64) int {
 	return n
 }
 
-// TestOrders_OldStreamSpawnAfterStop: an isolated leader still delivers the start of a rank that a stop has cancelled meanwhile. The host
-// obeys its newest session only, and ends what it must not run: nothing runs when the world has ended.
+// TestOrders_OldStreamSpawnAfterStop: a leader that has lost the other nodes has still told a host to start its ranks, and cannot have that
+// confirmed. The next leader, which knows of no start, is asked to stop the world. What runs is started once and ended once, whether the
+// host hears the next leader before the stop or behind it.
 func TestOrders_OldStreamSpawnAfterStop(t *testing.T) {
-	Bubble(t, nil, func(t *testing.T, c *Cluster) {
-		cl := c.Client()
-		a, b := NewAgent(), NewAgent()
-		a.Join(t, c, "w", "a")
-		old := c.Leader()
-		b.Join(t, c, "w", "b")
-		CreateGang(t, cl, "w", 2, 1, func(u *musterv1.UpsertWorldRequest) { u.Spec.Exec.MasterPort = 7000 })
-		c.Isolate(old)
-		c.Leader()
-		StopWorld(t, cl, "w")
-		c.Heal()
-		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
-		for _, one := range []*Agent{a, b} {
-			<-one.Member.Done()
-			spawned, stopped, killed := one.Counts()
-			for rank, n := range spawned {
-				require.Equal(t, 1, n)
-				require.Equal(t, 1, stopped[rank]+killed[rank], "rank %d was ended once", rank)
+	for _, c := range []struct {
+		name string
+		deaf bool // the host hears nobody but the old leader until the stop has begun
+	}{{"the host hears the next leader at once", false}, {"the host hears of it behind the stop", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			Bubble(t, nil, func(t *testing.T, cluster *Cluster) { oldStreamSpawns(t, cluster, c.deaf) })
+		})
+	}
+}
+
+func oldStreamSpawns(t *testing.T, c *Cluster, deaf bool) {
+	cl := c.Client()
+	old := c.Leader()
+	cut := func(from string) {
+		for _, m := range c.Members {
+			if m != old {
+				c.Network.Cut(from, m.Address)
 			}
 		}
-	})
+	}
+	a := NewAgent()
+	var once sync.Once
+	a.At = func(step string) {
+		if step == "port" { // it has the order, and has not confirmed it
+			once.Do(func() {
+				cut(old.Address)
+				c.Network.Cut("client", old.Address)
+				if deaf {
+					cut("a")
+				}
+			})
+		}
+	}
+	a.Join(t, c, "w", "a")
+	CreateGang(t, cl, "w", 2, 2, nil)
+	c.Eventually("both runs", func() bool { return a.Run(0) != nil && a.Run(1) != nil })
+	c.away[old.Name] = true
+	next := c.Leader()
+	require.NotEqual(t, old.Name, next.Name)
+	if deaf {
+		next.Node.Read(func(s node.StateAt) {
+			require.NotEmpty(t, s.State.Orders(a.Member.Proc()), "the start must not have been confirmed, or this test shows nothing")
+		})
+	}
+	StopWorld(t, cl, "w")
+	c.Heal()
+	c.AwaitStatus(cl, "w", musterv1.Status_STATUS_STOPPED)
+	<-a.Member.Done()
+	spawned, stopped, killed := a.Counts()
+	require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
+	for rank := range uint32(2) {
+		require.Equal(t, 1, stopped[rank]+killed[rank], "rank %d was ended once: %v %v", rank, stopped, killed)
+	}
+	c.RequireConverged()
 }
 
 // TestOrders_LeaderKilledBetweenEachPairOfSteps: whatever step of a start or of a stop the leader dies at, each rank is started once and

@@ -18,16 +18,20 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "muster")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "muster/cmd/muster")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		_ = os.RemoveAll(dir)
-		return "", fmt.Errorf("building the program: %w\n%s", err, out)
-	}
 	binaryDir = dir
-	return path, nil
+	path := filepath.Join(dir, "muster")
+	return path, build(path)
 })
+
+func build(path string, flags ...string) error {
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, "muster/cmd/muster")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the program: %w\n%s", err, out)
+	}
+	return nil
+}
 
 // binaryDir is what Main removes; empty while nothing has been built.
 var binaryDir string

@@ -18,9 +18,10 @@ const patience = 30 * time.Second
 type Program struct {
 	Name string
 
-	t   testing.TB
-	log string // path
-	run *run   // nil while it does not run
+	t      testing.TB
+	binary string // path; empty = Binary's
+	log    string // path
+	run    *run   // nil while it does not run
 }
 
 // run is one life of a program.
@@ -32,7 +33,13 @@ type run struct {
 // Start starts `muster ARGS`. The test ends it.
 func Start(t testing.TB, name string, args ...string) *Program {
 	t.Helper()
-	p := &Program{}
+	return startBinary(t, Binary(t), name, args...)
+}
+
+// startBinary is Start of another binary than Binary's.
+func startBinary(t testing.TB, binary, name string, args ...string) *Program {
+	t.Helper()
+	p := &Program{binary: binary}
 	p.init(t, name)
 	p.start(args)
 	return p
@@ -57,7 +64,10 @@ func (p *Program) start(args []string) {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(Binary(p.t), args...)
+	if p.binary == "" {
+		p.binary = Binary(p.t)
+	}
+	cmd := exec.Command(p.binary, args...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, attributes()
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
