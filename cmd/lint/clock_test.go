@@ -45,7 +45,7 @@ func readsWallClock(name string, src any) (bool, error) {
 			return true
 		}
 		selector, ok := call.Fun.(*ast.SelectorExpr)
-		if ok && (len(call.Args) == 0 && strings.HasPrefix(selector.Sel.Name, "Unix") || selector.Sel.Name == "AsTime") {
+		if ok && (len(call.Args) == 0 && strings.HasPrefix(selector.Sel.Name, "Unix") || selector.Sel.Name == "AsTime" || roundsToNothing(selector, call)) {
 			reads = true
 		}
 		return true
@@ -53,11 +53,22 @@ func readsWallClock(name string, src any) (bool, error) {
 	return reads, nil
 }
 
+// roundsToNothing: t.Round(0) keeps the date only.
+func roundsToNothing(selector *ast.SelectorExpr, call *ast.CallExpr) bool {
+	if selector.Sel.Name != "Round" || len(call.Args) != 1 {
+		return false
+	}
+	arg, ok := call.Args[0].(*ast.BasicLit)
+	return ok && arg.Value == "0"
+}
+
 func TestWallClock_Snippet(t *testing.T) {
 	for src, want := range map[string]bool{
 		`package a; var x = time.Now().UnixNano()`:   true,
 		`package a; var x = t.Unix()`:                true,
 		`package a; var x = p.AsTime()`:              true,
+		`package a; var x = time.Now().Round(0)`:     true,
+		`package a; var x = d.Round(time.Second)`:    false,
 		`package a; var x = time.UnixMilli(7)`:       false,
 		`package a; var x = time.Since(t)`:           false,
 		`package a; var x = unix.Kill(1, 2)`:         false,

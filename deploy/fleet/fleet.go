@@ -79,9 +79,18 @@ func (f *Fleet) Command(ctx context.Context, args ...string) (string, error) {
 
 // CommandExits is Command where another exit code is wanted. Given is then what the command printed on standard error, too.
 func (f *Fleet) CommandExits(ctx context.Context, code int, args ...string) (string, error) {
-	f.Say("$ %s", typed(args))
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
+	return f.command(ctx, code, args)
+}
+
+// Patiently is Command for one that waits, for as long as ctx lasts.
+func (f *Fleet) Patiently(ctx context.Context, args ...string) (string, error) {
+	return f.command(ctx, 0, args)
+}
+
+func (f *Fleet) command(ctx context.Context, code int, args []string) (string, error) {
+	f.Say("$ %s", typed(args))
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, f.Muster, args...)
 	cmd.Env = append(os.Environ(), "MUSTER_SERVERS="+strings.Join(f.Addresses(), ","))
