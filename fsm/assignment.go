@@ -302,7 +302,7 @@ func (s *State) HeldVerdict(p *musterv1.ProcRef, order uint64) *musterv1.Verdict
 	_, rec := s.lookup(m)
 	var v *musterv1.Verdict
 	switch a := rec.GetAssignment(); {
-	case rec == nil:
+	case rec == nil || order == 0: // no order has that number
 		v = s.unknownOrEnded(m, order, 0)
 	case a.GetOrder() == order && a.GetState() != musterv1.Assignment_STATE_ENDED:
 		return nil

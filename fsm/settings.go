@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -97,6 +98,9 @@ const maxTable = 1 << 20
 
 // ValidateSettings tells what is wrong with settings that an operator gave.
 func ValidateSettings(s *musterv1.Settings) error {
+	if s.GetTimeouts() == nil {
+		return errors.New("settings without timeouts")
+	}
 	if err := ValidateTimeouts(s.GetTimeouts(), s.GetGraceNs()); err != nil {
 		return err
 	}
