@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -251,5 +252,26 @@ func TestHost_ExitIsToldOverARestore(t *testing.T) {
 		spawned, _, killed := a.Counts()
 		require.Equal(t, map[uint32]int{0: 1, 1: 1}, spawned)
 		require.Empty(t, killed)
+	})
+}
+
+// TestHost_TellsOfFailedActors: a host that runs its ranks within itself tells which actors of them have failed: that rank is not healthy any
+// more, once, though the leader dies before anybody has heard it.
+func TestHost_TellsOfFailedActors(t *testing.T) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		cl := c.Client()
+		a := NewAgent().Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 2, 2, keep)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		require.ErrorContains(t, a.Run(1).ReportFailure("w[1].trainer[", errors.New("lost")), "report failure")
+		c.Kill(c.Leader())
+		require.NoError(t, a.Run(1).ReportFailure("trainer[2]", errors.New("loss is NaN")))
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_UNHEALTHY)
+		time.Sleep(10 * time.Second)
+		require.Contains(t, Condition(c, cl, "w").Reason, "rank 1: actor trainer[2] failed: loss is NaN")
+		p := ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 1)
+		require.Equal(t, uint32(1), p.FailedActorCount)
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, p.Health)
+		require.Zero(t, ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0).FailedActorCount)
 	})
 }
