@@ -24,22 +24,22 @@ func worlds(args []string) error {
 }
 
 // parseLabels reads key=value pairs, sorted by key.
-func parseLabels(flag string, pairs []string) ([]*musterv1.Label, error) {
+func parseLabels(what string, pairs []string) ([]*musterv1.Label, error) {
 	var labels []*musterv1.Label
 	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			return nil, usagef("--%s %q: give key=value", flag, pair)
+			return nil, usagef("%s %q: give key=value", what, pair)
 		}
 		if err := id.ValidateLabel(key, value); err != nil {
-			return nil, usagef("--%s: %w", flag, err)
+			return nil, usagef("%s: %w", what, err)
 		}
 		labels = append(labels, &musterv1.Label{Key: key, Value: value})
 	}
 	slices.SortStableFunc(labels, func(a, b *musterv1.Label) int { return strings.Compare(a.GetKey(), b.GetKey()) })
 	for i := 1; i < len(labels); i++ {
 		if labels[i].GetKey() == labels[i-1].GetKey() {
-			return nil, usagef("--%s: the key %q is given twice", flag, labels[i].GetKey())
+			return nil, usagef("%s: the key %q is given twice", what, labels[i].GetKey())
 		}
 	}
 	return labels, nil

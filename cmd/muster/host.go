@@ -143,7 +143,7 @@ func (f *hostFlags) config(c *cli, log io.Writer) (hostagent.Config, error) {
 	if err != nil {
 		return none, usagef("--port-range: %w", err)
 	}
-	labels, err := parseLabels("label", f.labels)
+	labels, err := parseLabels("--label", f.labels)
 	if err != nil {
 		return none, err
 	}

@@ -135,6 +135,11 @@ func (s *tutorial) worlds() {
 	s.prose("To ask for something else under the same name is refused:")
 	s.exits(1, "muster world create grid --shape 3,3")
 
+	s.verb("world label")
+	s.run("muster world label train owner=ada")
+	s.prose("Labels are added, never overwritten:")
+	s.exits(1, "muster world label train team=audio")
+
 	s.verb("explain")
 	s.run("muster explain train")
 }

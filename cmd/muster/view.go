@@ -23,10 +23,10 @@ func newView(c *cli) *cobra.Command {
 			if err := worlds(req.GetWorlds()); err != nil {
 				return err
 			}
-			if req.WorldLabels, err = parseLabels("label", worldLabels); err != nil {
+			if req.WorldLabels, err = parseLabels("--label", worldLabels); err != nil {
 				return err
 			}
-			if req.ProcLabels, err = parseLabels("proc-label", procLabels); err != nil {
+			if req.ProcLabels, err = parseLabels("--proc-label", procLabels); err != nil {
 				return err
 			}
 			req.OmitEmpty = len(procLabels) > 0

@@ -128,7 +128,7 @@ func (f *worldCreateFlags) request(cmd *cobra.Command, world string, command []s
 	if !proto.Equal(timeouts, &musterv1.Timeouts{}) {
 		spec.Timeouts = timeouts
 	}
-	labels, err := parseLabels("label", f.labels)
+	labels, err := parseLabels("--label", f.labels)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,7 @@ func worldDetails(p printer, view *musterv1.ViewResponse, world *musterv1.WorldV
 		[2]string{"Healthy", outOf(world.GetHealthy(), world.GetWanted())},
 		[2]string{"Missing", strings.Join(missing(world), ", ")},
 		[2]string{"Labels", labelsText(world.GetLabels())},
+		[2]string{"Label revision", strconv.FormatUint(world.GetLabelRevision(), 10)},
 		[2]string{"Report interval", timeoutText(timeouts.GetReportIntervalNs())},
 		[2]string{"Lease", timeoutText(timeouts.GetLeaseNs())},
 		[2]string{"Start timeout", timeoutText(timeouts.GetStartNs())},
