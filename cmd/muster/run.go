@@ -47,7 +47,8 @@ under its name, as one that was requeued, says --replace on all nodes: the first
 to, and the others take part. What is known of the earlier one stays ('muster world history').
 
 It exits with 0 when every rank has; else with the code of the first rank that failed (128 and the signal for one that was ended by
-a signal), after the others were stopped, or with --on-failure keep have ended. Ctrl-C stops all ranks, on all nodes; a second one ends those of this node at once.`,
+a signal), after the others were stopped, or with --on-failure keep have ended. Ctrl-C stops all ranks, on all nodes; a second one ends
+those of this node at once.`,
 		Example: `  muster run -n 8 -- ./train.sh
   muster run --nnodes 4 -n 8 --world "job-$SLURM_JOB_ID" -- python3 train.py`,
 		Args: cobra.MinimumNArgs(1),
