@@ -22,7 +22,7 @@ build: ## build the static binary ./muster
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o muster ./cmd/muster
 
 test: ## run all tests with the race detector
-	go test -race -timeout 10m ./...
+	go test -race -timeout 20m ./...
 
 # The last step goes without the cache, which does not know that these tests read every file of the tree.
 lint: $(STATICCHECK) ## gofmt, vet, staticcheck, and the rules on imports and purity
