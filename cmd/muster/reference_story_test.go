@@ -153,7 +153,7 @@ func (s *tutorial) machines() {
 	s.verb("world wait")
 	s.run("muster world wait train --for live --timeout 10m")
 	s.prose("What has not come when the time is over is told with exit code 4:")
-	s.exits(4, "muster world wait grid --for live --timeout 500ms")
+	s.exits(4, "muster world wait grid --for live --timeout 3s")
 }
 
 func (s *tutorial) host(name, world string) {

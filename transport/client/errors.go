@@ -123,7 +123,19 @@ func (e *Stopped) Error() string {
 func outOfTime(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if cause == nil || errors.Is(cause, ctx.Err()) {
-		return ctx.Err()
+		return timeIsUp{ctx.Err()}
 	}
-	return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	return fmt.Errorf("%w: %w", timeIsUp{ctx.Err()}, cause)
 }
+
+// timeIsUp is a context's end in words.
+type timeIsUp struct{ error }
+
+func (t timeIsUp) Error() string {
+	if errors.Is(t.error, context.DeadlineExceeded) {
+		return "the time given is over"
+	}
+	return t.error.Error()
+}
+
+func (t timeIsUp) Unwrap() error { return t.error }

@@ -134,6 +134,7 @@ func TestResolve_FollowsAProc(t *testing.T) {
 		<-changed
 		require.Equal(t, id.Address("tcp:b:2"), route.Location().Address)
 		route.Close()
+		time.Sleep(time.Second) // the leader hears of it
 		told := len(a.allTold())
 		joinPeer(t, cl, "w", 1, func(cfg *client.MemberConfig) { cfg.Address, cfg.TakeOver = "tcp:b:3", true })
 		time.Sleep(5 * time.Second)
