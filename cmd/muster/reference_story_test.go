@@ -92,7 +92,7 @@ func (s *tutorial) cluster() {
 
 // server starts a node over the data that it has, and puts that down.
 func (s *tutorial) server(name string) {
-	program, said := s.launch(serverLine(name), listening)
+	program, said := s.launch(serverLine(name), listening, "--election-timeout", "2s") // a busy machine costs no leader
 	s.servers[name] = program
 	s.put(serverLine(name)+" &", said)
 }

@@ -101,9 +101,9 @@ func TestDataDirectory_OfAnotherNodeOrCluster(t *testing.T) {
 		both := regexp.MustCompile(`(?m)^.*(` + own + `.*` + other + `|` + other + `.*` + own + `).*$`)
 		return both.MatchString(out) && both.MatchString(n2.Log()) && both.MatchString(leader.Log())
 	})
-	code, _, errs = c.Muster("world", "create", "still", "--procs", "2")
+	code, _, errs = leader.Muster("world", "create", "still", "--procs", "2") // n2 is a cluster of one, and leads that
 	require.Zero(t, code, errs)
-	code, out, _ := c.Muster("world", "list")
+	code, out, _ := leader.Muster("world", "list")
 	require.Zero(t, code)
 	require.Contains(t, out, "still")
 	require.NotContains(t, out, "elsewhere")
