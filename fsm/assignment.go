@@ -16,6 +16,9 @@ import (
 
 // joinHost makes an agent a host of a world and gives it ranks.
 func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *musterv1.Outcome {
+	if j.Key == "" {
+		return refuseField(musterv1.Reason_REASON_INVALID, "key", "is missing: an agent is known again by it")
+	}
 	w := s.worlds[m.world]
 	known := true
 	if j.AssignRank {

@@ -116,7 +116,7 @@ func compareKeys(a, b []any) int {
 
 func (l *loader) load(r *musterv1.Record) error {
 	s := l.s
-	if p := placeOf(r); p != nil && (p.World == "" || p.Role == musterv1.Role_ROLE_UNSPECIFIED || p.Rank >= id.MaxProcs || p.Incarnation == 0) {
+	if p := placeOf(r); p != nil && (p.World == "" || p.Role != musterv1.Role_ROLE_WORKER && p.Role != musterv1.Role_ROLE_HOST || p.Rank >= id.MaxProcs || p.Incarnation == 0) {
 		return fmt.Errorf("%w: a record of a member without world, role, rank or incarnation", ErrStateFile)
 	}
 	switch b := r.Body.(type) {
