@@ -16,6 +16,7 @@ import (
 // TestGenerator_DrawsEverything: every kind of command, answer, refusal, event, verdict, order and status comes up in the histories, and
 // each so often that a rule which broke in it would be found. What is new in the protocol and what the generator does not draw fails here.
 func TestGenerator_DrawsEverything(t *testing.T) {
+	t.Parallel()
 	tally := fsmtest.NewTally()
 	for seed := range uint64(100) {
 		g := fsmtest.NewGenerator(seed)

@@ -38,6 +38,7 @@ func TestHistories(t *testing.T) {
 		}
 		return
 	}
+	t.Parallel()
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
