@@ -205,7 +205,7 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// namesWorlds: wherever a message names a world, the name is one. What is none is refused for its form before it is proposed.
+// namesWorlds: wherever a message is to name a world or a proc it does. What does not is refused for its form before it is proposed.
 func namesWorlds(m protoreflect.Message) (ok bool) {
 	ok = true
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
@@ -221,8 +221,14 @@ func namesWorlds(m protoreflect.Message) (ok bool) {
 		}
 		return ok
 	})
-	world := m.Descriptor().Fields().ByName("world")
-	return ok && (world == nil || world.Kind() != protoreflect.StringKind || m.Has(world))
+	for i := range m.Descriptor().Fields().Len() {
+		f := m.Descriptor().Fields().Get(i)
+		proc := f.Kind() == protoreflect.MessageKind && !f.IsList() && f.Message().Name() == "ProcRef"
+		if (proc || f.Name() == "world" && f.Kind() == protoreflect.StringKind) && !m.Has(f) {
+			return false
+		}
+	}
+	return ok
 }
 
 // ranksOf is how many ranks an entry names in packed runs. Sessions and the collector see to it that they are of members.
