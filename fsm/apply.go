@@ -212,6 +212,9 @@ func (s *State) commonMachineVersion(voters []string) uint32 {
 
 func (s *State) applyNodeStart(n *musterv1.NodeStart) *musterv1.Outcome {
 	rec := n.GetNode()
+	if rec.GetServerId() == "" {
+		return refuseField(musterv1.Reason_REASON_INVALID, "node.server_id", "is missing")
+	}
 	// A name has one server at a time; what it was registered as before its disk was lost is of no use any more.
 	for key, old := range sorted(s.nodes) {
 		if old.Name == rec.GetName() && key != rec.GetServerId() {
