@@ -66,8 +66,8 @@ func waited(
 	case errors.As(err, &missed):
 		return errors.Join(p.message(world, func() error { return nil }), errors.New(missedText(missed)))
 	case errors.Is(err, context.DeadlineExceeded) && world != nil:
-		return fmt.Errorf("world %s is %s and not %s yet: %s; 'muster explain %s' tells more: %w",
-			world.GetWorld(), statusText(world), until, oneLine(world.GetCondition().GetReason()), world.GetWorld(), context.DeadlineExceeded)
+		return lateError(fmt.Sprintf("world %s is %s and not %s yet: %s; 'muster explain %s' tells more",
+			world.GetWorld(), statusText(world), until, oneLine(world.GetCondition().GetReason()), world.GetWorld()))
 	case err != nil:
 		return err
 	}
@@ -105,3 +105,10 @@ func missedText(missed *client.Missed) string {
 	}
 	return strings.TrimRight(text, "\n")
 }
+
+// lateError says what has not come in time.
+type lateError string
+
+func (e lateError) Error() string { return string(e) }
+
+func (lateError) Unwrap() error { return context.DeadlineExceeded }
