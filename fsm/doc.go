@@ -9,7 +9,7 @@
 // What the package decides:
 //
 //   - who is a member of which world, under which incarnation (join.go);
-//   - which ranks a host is given and when they start (placement.go), and what becomes of their programs (assignment.go, restart.go);
+//   - which ranks a host is given and when they start (placement.go), and what becomes of their programs (assignment.go, exit.go, restart.go);
 //   - who is alive, by the cluster clock that entries carry (report.go), and what that makes of a world (world.go);
 //   - what is still to be told to whom (pending.go) and by when things must have happened (timers.go): both are derived from the
 //     state, so a new leader reads them and goes on;

@@ -149,9 +149,9 @@ func tables(text string) string {
 }
 
 func TestPlain(t *testing.T) {
-	p := newPlain([2]string{"127.0.0.1:7380", "127.0.0.1:23456"}, [2]string{"/srv", "/tmp/x/srv"})
-	require.Equal(t, "at 127.0.0.1:23456 in /tmp/x/srv/train", p.real.Replace("at 127.0.0.1:7380 in /srv/train"))
-	require.Equal(t, "at 127.0.0.1:7380 in /srv/train\n", p.text("at 127.0.0.1:23456 in /tmp/x/srv/train\n"))
+	p := newPlain([2]string{"127.0.0.1:7380", "127.0.0.1:23456"}, [2]string{"/srv", "/elsewhere/x/srv"})
+	require.Equal(t, "at 127.0.0.1:23456 in /elsewhere/x/srv/train", p.real.Replace("at 127.0.0.1:7380 in /srv/train"))
+	require.Equal(t, "at 127.0.0.1:7380 in /srv/train\n", p.text("at 127.0.0.1:23456 in /elsewhere/x/srv/train\n"))
 	first := p.text("1795644093590649 252798b65ed8, then 1795644093590650 and 1795644093590649 n2-01234567\n")
 	require.Regexp(t, `^1763900000000001 [0-9a-f]{12}, then 1763900000000002 and 1763900000000001 n2-[0-9a-f]{8}\n$`, first)
 	require.Equal(t, first, newPlain().text("1895644093590649 000098b65ed8, then 1895644093590699 and 1895644093590649 n2-76543210\n"))
