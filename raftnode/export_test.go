@@ -39,8 +39,11 @@ const PeerMagic = peerMagic
 
 // NewTransport is the transport that a node gives to Raft.
 func NewTransport(layer raft.StreamLayer) raft.Transport {
-	return newTransport(layer, hclog.NewNullLogger())
+	return newTransport(layer, func(*raft.RequestPreVoteRequest) (granted, ok bool) { return false, false }, hclog.NewNullLogger())
 }
 
 // CompareInterval is how often nodes compare digests.
 const CompareInterval = compareInterval
+
+// Demote takes a server's vote.
+func (n *Node) Demote(id string) error { return n.Raft().DemoteVoter(raft.ServerID(id), 0, 0).Error() }

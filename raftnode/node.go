@@ -32,6 +32,7 @@ type Node struct {
 	storage   *Storage
 	layer     *peerLayer
 	applier   *applier
+	suspector *suspector
 	processID uint64
 
 	ctx     context.Context // ends when Close begins
@@ -81,11 +82,22 @@ func Start(cfg Config) (*Node, error) {
 	n.layer = newPeerLayer(cfg, n.processID, n.logger.Named("peers"))
 	n.layer.indexes, n.layer.digests = n.indexes, n.applier.digests.tell
 	n.layer.adopted = func() { signal(n.adopted) }
+	n.suspector = newSuspector(n)
+	n.layer.broke = n.suspector.connBroke
 	n.storage.log.emptied, n.storage.log.stored = n.logEmptied, cfg.Observer.Stored
 	n.layer.start()
 	n.closing = onceWith(n.close)
 	go n.run()
 	return n, nil
+}
+
+// answerPreVote answers for Raft where the leader is suspected.
+func (n *Node) answerPreVote(q *raft.RequestPreVoteRequest) (granted, ok bool) {
+	r := n.raft.Load()
+	if r == nil {
+		return false, false
+	}
+	return n.suspector.answer(r, q)
 }
 
 // engine is one Raft and its transport.
@@ -106,6 +118,7 @@ func (n *Node) run() {
 		var chores sync.WaitGroup
 		chores.Go(n.takeSnapshots) // they end with n.ctx
 		chores.Go(n.compareDigests)
+		chores.Go(n.suspector.run)
 		defer chores.Wait()
 		err = n.serve()
 	}
@@ -145,7 +158,7 @@ func (n *Node) logEmptied(last uint64) {
 
 func (n *Node) startRaft() error {
 	n.say(RoleStarting, "")
-	t := newTransport(n.layer.streams(), n.logger.Named("raft-net"))
+	t := newTransport(n.layer.streams(), n.answerPreVote, n.logger.Named("raft-net"))
 	r, err := raft.NewRaft(n.raftConfig(), n.applier, n.storage.logs, n.storage.stable, n.storage.snapshots, t)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start Raft: %w", err), t.Close())

@@ -32,6 +32,7 @@ type peerLayer struct {
 	indexes   func() (last, applied uint64)
 	digests   func() *musterv1.PeerDigests
 	adopted   func()
+	broke     func(server string, process uint64)
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -120,7 +121,7 @@ func (l *peerLayer) connect(ctx context.Context, address string) (*peerConn, err
 	if err != nil {
 		return nil, err
 	}
-	return l.track(c)
+	return l.track(c, w.GetServerId(), w.GetProcessId())
 }
 
 // identify checks that who answered is who we meant.
@@ -204,8 +205,8 @@ func (l *peerLayer) adopt(ctx context.Context, address, serverID, clusterID stri
 }
 
 // track remembers a connection, so that Close can end it.
-func (l *peerLayer) track(c net.Conn) (*peerConn, error) {
-	p := &peerConn{Conn: c, layer: l}
+func (l *peerLayer) track(c net.Conn, server string, process uint64) (*peerConn, error) {
+	p := &peerConn{Conn: c, layer: l, server: server, process: process}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -220,9 +221,26 @@ type peerConn struct {
 	net.Conn
 	layer *peerLayer
 	used  atomic.Bool // Raft has it
+
+	// Who is at the other end, from the greeting on.
+	server  string
+	process uint64
+	closed  atomic.Bool
+}
+
+// Read reads, and notes when the other end has gone.
+func (c *peerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && c.server != "" && !c.closed.Load() {
+		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+			c.layer.broke(c.server, c.process)
+		}
+	}
+	return n, err
 }
 
 func (c *peerConn) Close() error {
+	c.closed.Store(true)
 	c.layer.mu.Lock()
 	delete(c.layer.conns, c)
 	c.layer.mu.Unlock()

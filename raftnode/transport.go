@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -22,6 +23,11 @@ type transport struct {
 	*raft.NetworkTransport
 	contacts contacts
 
+	rpcs     chan raft.RPC // what Raft reads
+	preVotes func(*raft.RequestPreVoteRequest) (granted, ok bool)
+	closed   chan struct{}
+	close    func() error
+
 	heartbeats sync.RWMutex // read: a heartbeat is being answered
 	ended      bool
 }
@@ -31,14 +37,79 @@ var (
 	_ raft.WithClose   = (*transport)(nil)
 )
 
-func newTransport(layer raft.StreamLayer, logger hclog.Logger) *transport {
-	return &transport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:                  layer,
-		MaxPool:                 pooledConnections,
-		Timeout:                 rpcTimeout,
-		Logger:                  logger,
-		MsgpackUseNewTimeFormat: true,
-	})}
+func newTransport(layer raft.StreamLayer, preVotes func(*raft.RequestPreVoteRequest) (granted, ok bool), logger hclog.Logger) *transport {
+	t := &transport{
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream:                  layer,
+			MaxPool:                 pooledConnections,
+			Timeout:                 rpcTimeout,
+			Logger:                  logger,
+			MsgpackUseNewTimeFormat: true,
+		}),
+		rpcs: make(chan raft.RPC), closed: make(chan struct{}), preVotes: preVotes,
+	}
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		t.pass()
+	}()
+	t.close = sync.OnceValue(func() error {
+		close(t.closed)
+		<-passed
+		return t.NetworkTransport.Close()
+	})
+	return t
+}
+
+// Consumer yields what others ask of Raft.
+func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+// Close ends the transport and its goroutine.
+func (t *transport) Close() error { return t.close() }
+
+// pass hands on to Raft what others ask, but for questions before a vote that are answered here.
+func (t *transport) pass() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			if q, is := rpc.Command.(*raft.RequestPreVoteRequest); is {
+				if granted, ok := t.preVotes(q); ok {
+					rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: t.header(""), Term: q.Term, Granted: granted}, nil)
+					continue
+				}
+			}
+			select {
+			case t.rpcs <- rpc:
+			case <-t.closed:
+				return
+			}
+		case <-t.closed:
+			return
+		}
+	}
+}
+
+// header is what messages of this node begin with.
+func (t *transport) header(id string) raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(t.LocalAddr())}
+}
+
+// standNow tells this node's own Raft to stand for election.
+func (t *transport) standNow(ctx context.Context, id string) error {
+	resp := make(chan raft.RPCResponse, 1)
+	select {
+	case t.rpcs <- raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header(id)}, RespChan: resp}:
+	case <-t.closed:
+		return raft.ErrTransportShutdown
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case r := <-resp:
+		return r.Error
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // SetHeartbeatHandler sets who answers heartbeats, which Raft has done beside its own goroutines.

@@ -28,7 +28,7 @@ func (l *peerLayer) accept() {
 			continue
 		}
 		pause = 5 * time.Millisecond
-		if p, err := l.track(c); err == nil {
+		if p, err := l.track(c, "", 0); err == nil {
 			l.tasks.Go(func() { l.serve(p) })
 		}
 	}
@@ -53,6 +53,7 @@ func (l *peerLayer) serve(c *peerConn) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
+	c.server, c.process = hello.GetServerId(), hello.GetProcessId()
 	select {
 	case l.raft <- c:
 	case <-l.ctx.Done():

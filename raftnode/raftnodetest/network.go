@@ -15,6 +15,7 @@ type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	cuts      map[link]bool
+	refused   map[link]bool
 	isolated  map[string]bool
 	dead      map[string]bool
 	conns     map[*conn]struct{}
@@ -34,7 +35,7 @@ func linkOf(a, b string) link {
 // NewNetwork returns a network without anyone on it.
 func NewNetwork() *Network {
 	return &Network{
-		listeners: map[string]*listener{}, cuts: map[link]bool{}, isolated: map[string]bool{},
+		listeners: map[string]*listener{}, cuts: map[link]bool{}, refused: map[link]bool{}, isolated: map[string]bool{},
 		dead: map[string]bool{}, conns: map[*conn]struct{}{}, changed: make(chan struct{}),
 	}
 }
@@ -68,6 +69,7 @@ func (n *Network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	for {
 		n.mu.Lock()
 		cut, changed, l, dead := n.isCut(linkOf(from, to)), n.changed, n.listeners[to], n.dead[from]
+		refused := n.refused[linkOf(from, to)]
 		n.mu.Unlock()
 		if dead {
 			return nil, os.NewSyscallError("connect", syscall.ENETDOWN)
@@ -80,7 +82,7 @@ func (n *Network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 				return nil, ctx.Err()
 			}
 		}
-		if l == nil {
+		if l == nil || refused {
 			return nil, os.NewSyscallError("connect", syscall.ECONNREFUSED)
 		}
 		client, server := n.pair(from, to)
@@ -112,10 +114,21 @@ func (n *Network) Cut(a, b string) {
 	n.cuts[linkOf(a, b)] = true
 }
 
+// Refuse closes the connections between two addresses, and refuses new ones until Heal.
+func (n *Network) Refuse(a, b string) {
+	n.mu.Lock()
+	n.refused[linkOf(a, b)] = true
+	conns := n.all(func(c *conn) bool { return linkOf(c.local, c.remote) == linkOf(a, b) })
+	n.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
 // Heal mends all links. A connection that lost anything meanwhile is closed at both ends, for its stream has a hole.
 func (n *Network) Heal() {
 	n.mu.Lock()
-	n.cuts, n.isolated = map[link]bool{}, map[string]bool{}
+	n.cuts, n.refused, n.isolated = map[link]bool{}, map[link]bool{}, map[string]bool{}
 	close(n.changed)
 	n.changed = make(chan struct{})
 	conns := n.all(func(c *conn) bool { return c.lossy() })
