@@ -17,6 +17,8 @@
 //	seal       one per Term: the group that is being built; all of a Term's entries go to Raft from here
 //	flight     one per entry in flight, at most four: the answers to those who wait
 //	verify     one at most per Term: the leadership check that readers share
+//	suspect    looks whether the leader's process is gone when a connection to it breaks, and asks the other voters
+//	pass       one per Raft: hands what others ask on to it
 //	digests    compares this node's state with the others', every two seconds
 //	snapshots  asks raft for a snapshot when enough bytes of log were applied
 //	peers      one accepting, one per connection that has not yet said who it is, one per peer keeping connections ready
