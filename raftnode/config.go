@@ -55,6 +55,12 @@ type Config struct {
 	// no snapshot.
 	TrailingLogs uint64
 
+	// DiskFence is how late a write to the disk may be before the node falls silent, so that another leads.
+	DiskFence time.Duration
+	// DiskHangs is called, with what hangs in words, when a write is later than HangLimit. The process should end: the write cannot be
+	// given up, and the node takes part in nothing while it hangs. nil: only the log tells.
+	DiskHangs func(what string)
+
 	// Observer is told what is measured where it happens. nil: nobody is.
 	Observer Observer
 
@@ -83,6 +89,9 @@ func (c Config) withDefaults() Config {
 		if *d == 0 {
 			*d = DefaultTimeout
 		}
+	}
+	if c.DiskFence == 0 {
+		c.DiskFence = DefaultDiskFence
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = DefaultSnapshotBytes
@@ -122,6 +131,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("leader lease timeout %v is above heartbeat timeout %v: two leaders could overlap; lower it", c.LeaderLeaseTimeout, c.HeartbeatTimeout)
 	case c.LeaderLeaseTimeout < minTimeout/2:
 		return fmt.Errorf("leader lease timeout %v is below %v", c.LeaderLeaseTimeout, minTimeout/2)
+	case c.DiskFence < c.HeartbeatTimeout || c.DiskFence >= HangLimit:
+		return fmt.Errorf("disk fence %v: give at least the heartbeat timeout %v and less than %v", c.DiskFence, c.HeartbeatTimeout, HangLimit)
 	case c.SnapshotBytes < 0:
 		return fmt.Errorf("snapshot bytes %d is negative", c.SnapshotBytes)
 	}

@@ -18,7 +18,7 @@ func (s *Storage) Stores() (raft.LogStore, raft.StableStore) { return s.logs, s.
 func (s *Storage) Join(clusterID string) error { return s.join(clusterID) }
 
 // NewDrainedPipeline wraps a pipeline as the transport does.
-func NewDrainedPipeline(p raft.AppendPipeline) raft.AppendPipeline { return newDrainedPipeline(p) }
+func NewDrainedPipeline(p raft.AppendPipeline) raft.AppendPipeline { return newDrainedPipeline(p, nil) }
 
 // Raft is the Raft of a node that has found its cluster.
 func (n *Node) Raft() *raft.Raft { return n.raft.Load().Raft }
@@ -39,7 +39,7 @@ const PeerMagic = peerMagic
 
 // NewTransport is the transport that a node gives to Raft.
 func NewTransport(layer raft.StreamLayer) raft.Transport {
-	return newTransport(layer, func(*raft.RequestPreVoteRequest) (granted, ok bool) { return false, false }, hclog.NewNullLogger())
+	return newTransport(layer, nil, func(*raft.RequestPreVoteRequest) (granted, ok bool) { return false, false }, hclog.NewNullLogger())
 }
 
 // CompareInterval is how often nodes compare digests.
@@ -47,3 +47,45 @@ const CompareInterval = compareInterval
 
 // Demote takes a server's vote.
 func (n *Node) Demote(id string) error { return n.Raft().DemoteVoter(raft.ServerID(id), 0, 0).Error() }
+
+// OnDisk has every write of a storage in memory, and every probe, pass through f.
+func OnDisk(s *Storage, f func(write func() error) error) {
+	s.log.LogStore = diskLog{s.log.LogStore, f}
+	s.votes.StableStore = diskStable{s.votes.StableStore, f}
+	s.probe = func() error { return f(noError) }
+}
+
+type diskLog struct {
+	raft.LogStore
+	write func(func() error) error
+}
+
+func (d diskLog) StoreLogs(logs []*raft.Log) error {
+	return d.write(func() error { return d.LogStore.StoreLogs(logs) })
+}
+
+func (d diskLog) DeleteRange(first, last uint64) error {
+	return d.write(func() error { return d.LogStore.DeleteRange(first, last) })
+}
+
+type diskStable struct {
+	raft.StableStore
+	write func(func() error) error
+}
+
+func (d diskStable) Set(key, v []byte) error {
+	return d.write(func() error { return d.StableStore.Set(key, v) })
+}
+
+func (d diskStable) SetUint64(key []byte, v uint64) error {
+	return d.write(func() error { return d.StableStore.SetUint64(key, v) })
+}
+
+// Fence of a node.
+func (n *Node) Fence() (closed, mayStand bool) { return n.fence.closed(), n.fence.mayStand() }
+
+// Probation is how long a disk that refused a write must take writes.
+const Probation = probation
+
+// Transport is what the node's Raft speaks through.
+func (n *Node) Transport() raft.Transport { return n.raft.Load().transport }

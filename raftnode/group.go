@@ -162,13 +162,13 @@ func (n *Node) fly(f *flight, data []byte) {
 	})
 }
 
-// strand answers what Raft has left unanswered when it ended.
-func (n *Node) strand() {
+// strand answers what Raft has left unanswered, when it has ended or waits for its disk. Raft may still answer; nobody listens.
+func (n *Node) strand(why string) {
 	n.flightsMu.Lock()
 	left := slices.Collect(maps.Keys(n.flights))
 	n.flightsMu.Unlock()
 	for _, f := range left {
-		f.answer(nil, fmt.Errorf("%w: the node has stopped", ErrOutcomeUnknown))
+		f.answer(nil, fmt.Errorf("%w: the node gave no answer: %s", ErrOutcomeUnknown, why))
 	}
 }
 

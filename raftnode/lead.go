@@ -55,6 +55,8 @@ func (n *Node) lead() {
 		case res := <-l.attempt:
 			l.attempt = nil
 			l.started(res)
+		case <-n.fenced:
+			l.fence()
 		case <-l.retry:
 			l.retry = nil
 			if l.r.State() == raft.Leader {
@@ -89,12 +91,26 @@ func (l *leadership) withdraw(why error) {
 	l.term = nil
 }
 
+// fence withdraws the term while the disk is at fault, and goes on afterwards if this node still leads.
+func (l *leadership) fence() {
+	switch {
+	case !l.n.fence.mayStand():
+		l.withdraw(ErrNotServing)
+		l.n.strand("its disk hangs or refuses writes")
+	case l.term == nil && l.attempt == nil && l.r.State() == raft.Leader:
+		l.propose()
+	}
+}
+
 // propose proposes a TermStart.
 func (l *leadership) propose() {
 	l.retry = nil
 	if l.n.applier.problem() != "" {
 		l.resign("the node has parked")
 		return
+	}
+	if !l.n.fence.mayStand() {
+		return // fence goes on when it may
 	}
 	data, err := l.n.termStart()
 	if err != nil {
@@ -144,6 +160,7 @@ func (n *Node) termStart() ([]byte, error) {
 func (l *leadership) started(res termStarted) {
 	l.retry = nil
 	switch {
+	case !l.n.fence.mayStand(): // fence goes on when it may
 	case res.err == nil:
 		l.pause = 0
 		l.term = newTerm(l.n, res.number)
@@ -160,6 +177,8 @@ func (l *leadership) started(res termStarted) {
 // again goes on when a TermStart has failed, or has not come back in time.
 func (l *leadership) again() {
 	switch {
+	case !l.n.fence.mayStand():
+		l.retry = time.After(minLeadPause) // Raft waits for the disk as well
 	case l.leaving != "":
 		l.giveAway()
 	case l.attempt != nil:

@@ -10,9 +10,10 @@ import (
 // of a second.
 const deleteChunk = 2048
 
-// logStore mends two habits of the stores beneath it, and tells how long their writes take.
+// logStore mends two habits of the stores beneath it, has their writes watched, and tells how long they take.
 type logStore struct {
 	raft.LogStore
+	fence *fence // nil before the node starts
 	// emptied is called on Raft's goroutine when the whole log was deleted, with the last index that it had. It may be nil.
 	emptied func(last uint64)
 	// stored is called on Raft's goroutine with the time that a write took. It may be nil.
@@ -25,7 +26,7 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 // StoreLogs stores entries in one transaction.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	begin := time.Now()
-	err := s.LogStore.StoreLogs(logs)
+	err := s.fence.write("a write to the log", func() error { return s.LogStore.StoreLogs(logs) })
 	if err == nil && s.stored != nil {
 		s.stored(time.Since(begin))
 	}
@@ -50,16 +51,20 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	whole := first <= begin && last >= end
 	if first <= begin {
 		for ; last-first >= deleteChunk; first += deleteChunk {
-			if err := s.LogStore.DeleteRange(first, first+deleteChunk-1); err != nil {
+			if err := s.deleteRange(first, first+deleteChunk-1); err != nil {
 				return err
 			}
 		}
 	}
-	if err := s.LogStore.DeleteRange(first, last); err != nil {
+	if err := s.deleteRange(first, last); err != nil {
 		return err
 	}
 	if whole && s.emptied != nil {
 		s.emptied(end)
 	}
 	return nil
+}
+
+func (s *logStore) deleteRange(first, last uint64) error {
+	return s.fence.write("a deletion from the log", func() error { return s.LogStore.DeleteRange(first, last) })
 }

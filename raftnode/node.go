@@ -33,6 +33,7 @@ type Node struct {
 	layer     *peerLayer
 	applier   *applier
 	suspector *suspector
+	fence     *fence
 	processID uint64
 
 	ctx     context.Context // ends when Close begins
@@ -49,6 +50,7 @@ type Node struct {
 	parked     chan struct{} // capacity one
 	adopted    chan struct{} // capacity one
 	stale      chan struct{} // capacity one: Raft must be started anew
+	fenced     chan struct{} // capacity one: the fence has closed or opened
 	rejoining  sync.Mutex    // one Rejoin at a time
 
 	stateMu sync.Mutex
@@ -74,7 +76,8 @@ func Start(cfg Config) (*Node, error) {
 		cfg: cfg, logger: cfg.Logger, storage: cfg.Storage, processID: rand.Uint64(),
 		running: make(chan struct{}), terms: make(chan *Term, 1), renewals: make(chan *Term, 1),
 		parked: make(chan struct{}, 1), adopted: make(chan struct{}, 1), stale: make(chan struct{}, 1),
-		role: RoleStarting, flights: map[*flight]struct{}{},
+		fenced: make(chan struct{}, 1),
+		role:   RoleStarting, flights: map[*flight]struct{}{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.applier = &applier{machine: cfg.Machine, logger: n.logger, limit: cfg.SnapshotBytes, full: make(chan struct{}, 1),
@@ -84,6 +87,8 @@ func Start(cfg Config) (*Node, error) {
 	n.layer.adopted = func() { signal(n.adopted) }
 	n.suspector = newSuspector(n)
 	n.layer.broke = n.suspector.connBroke
+	n.fence = newFence(cfg.DiskFence, func() { signal(n.fenced) }, n.diskHangs)
+	n.storage.watchedBy(n.fence)
 	n.storage.log.emptied, n.storage.log.stored = n.logEmptied, cfg.Observer.Stored
 	n.layer.start()
 	n.closing = onceWith(n.close)
@@ -109,6 +114,7 @@ type engine struct {
 // run finds the node's cluster, starts Raft and leads when it is this node's turn.
 func (n *Node) run() {
 	defer close(n.running)
+	n.spawn(n.tryDisk) // ends with n.ctx
 	err := n.findCluster()
 	if err == nil {
 		err = n.startRaft()
@@ -158,7 +164,7 @@ func (n *Node) logEmptied(last uint64) {
 
 func (n *Node) startRaft() error {
 	n.say(RoleStarting, "")
-	t := newTransport(n.layer.streams(), n.answerPreVote, n.logger.Named("raft-net"))
+	t := newTransport(n.layer.streams(), n.fence, n.answerPreVote, n.logger.Named("raft-net"))
 	r, err := raft.NewRaft(n.raftConfig(), n.applier, n.storage.logs, n.storage.stable, n.storage.snapshots, t)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start Raft: %w", err), t.Close())
@@ -228,7 +234,7 @@ func (n *Node) close(ctx context.Context) error {
 	defer cancel()
 	unanswered := wait(patience, n.lastTask())
 	err := n.stopRaft(ctx)
-	n.strand()
+	n.strand("it has stopped")
 	err = errors.Join(err, ignoreClosed(n.layer.Close()))
 	n.layer.wait()
 	if err != nil {

@@ -28,6 +28,9 @@ func (n *Node) Status() Status {
 	n.stateMu.Lock()
 	s.Role, s.Problem = n.role, n.problem
 	n.stateMu.Unlock()
+	if problem := n.fence.problem(); problem != "" && s.Role != RoleStopped {
+		s.Problem = problem
+	}
 	r := n.raft.Load()
 	if r == nil {
 		return s
@@ -43,7 +46,7 @@ func (n *Node) Status() Status {
 		s.LastContact = time.Since(last)
 	}
 	s.Servers = n.servers()
-	s.Serving = s.Role != RoleStopped && n.applier.problem() == ""
+	s.Serving = s.Role != RoleStopped && n.applier.problem() == "" && !n.fence.closed()
 	for _, problem := range []string{n.applier.problem(), n.differs(), n.layer.problem()} {
 		if problem != "" && s.Problem == "" {
 			s.Problem = problem

@@ -34,8 +34,10 @@ type Storage struct {
 	logs      raft.LogStore
 	log       *logStore // beneath the cache
 	stable    raft.StableStore
+	votes     *voteStore // the same
 	snapshots *snapshotStore
 	close     func() error
+	probe     func() error // tries whether the disk takes writes
 
 	mu       sync.Mutex
 	identity identity
@@ -100,7 +102,7 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{name: name, dir: dir, snapshots: snapshots, close: bolt.Close, identity: id}
+	s := &Storage{name: name, dir: dir, snapshots: snapshots, close: bolt.Close, probe: func() error { return probeDir(dir) }, identity: id}
 	if err := s.wrap(bolt, bolt); err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 // MemoryStorage keeps everything in memory, for tests in virtual time. It outlives the nodes that use it, one after another.
 func MemoryStorage(name string) *Storage {
 	store := raft.NewInmemStore()
-	s := &Storage{name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, close: func() error { return nil }}
+	s := &Storage{name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, close: noError, probe: noError}
 	if err := s.wrap(store, store); err != nil {
 		panic(err) // an empty map has nothing that could fail
 	}
@@ -138,9 +140,15 @@ func (s *Storage) wrap(logs raft.LogStore, stable raft.StableStore) (err error) 
 	if s.logs, err = raft.NewLogCache(cachedEntries, s.log); err != nil {
 		return err
 	}
-	s.stable, err = newVoteStore(stable)
+	s.votes, err = newVoteStore(stable)
+	s.stable = s.votes
 	return err
 }
+
+// watchedBy has the writes of log and votes watched from now on.
+func (s *Storage) watchedBy(f *fence) { s.log.fence, s.votes.fence = f, f }
+
+func noError() error { return nil }
 
 // Close releases the files. A node that was started over the storage does it itself.
 func (s *Storage) Close() error { return s.close() }

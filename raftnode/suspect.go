@@ -162,7 +162,7 @@ func (s *suspector) suspect(who *suspicion) {
 func (s *suspector) mayStand(now suspicion, does bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Now().Before(s.backUntil) || s.stood.leader == now.leader && s.stood.term == now.term {
+	if !s.n.fence.mayStand() || time.Now().Before(s.backUntil) || s.stood.leader == now.leader && s.stood.term == now.term {
 		return false
 	}
 	if does {

@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 type transport struct {
 	*raft.NetworkTransport
 	contacts contacts
+	fence    *fence
 
 	rpcs     chan raft.RPC // what Raft reads
 	preVotes func(*raft.RequestPreVoteRequest) (granted, ok bool)
@@ -37,7 +39,7 @@ var (
 	_ raft.WithClose   = (*transport)(nil)
 )
 
-func newTransport(layer raft.StreamLayer, preVotes func(*raft.RequestPreVoteRequest) (granted, ok bool), logger hclog.Logger) *transport {
+func newTransport(layer raft.StreamLayer, fence *fence, preVotes func(*raft.RequestPreVoteRequest) (granted, ok bool), logger hclog.Logger) *transport {
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:                  layer,
@@ -46,7 +48,7 @@ func newTransport(layer raft.StreamLayer, preVotes func(*raft.RequestPreVoteRequ
 			Logger:                  logger,
 			MsgpackUseNewTimeFormat: true,
 		}),
-		rpcs: make(chan raft.RPC), closed: make(chan struct{}), preVotes: preVotes,
+		fence: fence, rpcs: make(chan raft.RPC), closed: make(chan struct{}), preVotes: preVotes,
 	}
 	passed := make(chan struct{})
 	go func() {
@@ -67,16 +69,13 @@ func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 // Close ends the transport and its goroutine.
 func (t *transport) Close() error { return t.close() }
 
-// pass hands on to Raft what others ask, but for questions before a vote that are answered here.
+// pass hands on to Raft what others ask, but for what is answered here.
 func (t *transport) pass() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
-			if q, is := rpc.Command.(*raft.RequestPreVoteRequest); is {
-				if granted, ok := t.preVotes(q); ok {
-					rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: t.header(""), Term: q.Term, Granted: granted}, nil)
-					continue
-				}
+			if t.answered(rpc) {
+				continue
 			}
 			select {
 			case t.rpcs <- rpc:
@@ -87,6 +86,33 @@ func (t *transport) pass() {
 			return
 		}
 	}
+}
+
+// answered answers what must not come to Raft: questions for a vote while the disk is at fault, orders to stand for election too, and
+// questions before a vote while the leader is suspected.
+func (t *transport) answered(rpc raft.RPC) bool {
+	switch q := rpc.Command.(type) {
+	case *raft.RequestVoteRequest:
+		if t.fence.closed() {
+			rpc.Respond(&raft.RequestVoteResponse{RPCHeader: t.header(""), Term: q.Term}, nil)
+			return true
+		}
+	case *raft.TimeoutNowRequest:
+		if !t.fence.mayStand() {
+			rpc.Respond(nil, errSilent)
+			return true
+		}
+	case *raft.RequestPreVoteRequest:
+		granted, ok := false, true
+		if !t.fence.closed() {
+			granted, ok = t.preVotes(q)
+		}
+		if ok {
+			rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: t.header(""), Term: q.Term, Granted: granted}, nil)
+		}
+		return ok
+	}
+	return false
 }
 
 // header is what messages of this node begin with.
@@ -135,6 +161,9 @@ func (t *transport) endHeartbeats() {
 
 // AppendEntries sends entries, or a heartbeat, and remembers a follower that agreed.
 func (t *transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.fence.closed() {
+		return errSilent
+	}
 	asked := t.contacts.clock.Load()
 	err := t.NetworkTransport.AppendEntries(id, address, req, resp)
 	if err == nil && resp.Success && resp.Term == req.Term {
@@ -145,11 +174,38 @@ func (t *transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, 
 
 // AppendEntriesPipeline returns a pipeline whose answers are always taken.
 func (t *transport) AppendEntriesPipeline(id raft.ServerID, address raft.ServerAddress) (raft.AppendPipeline, error) {
+	if t.fence.closed() {
+		return nil, errSilent
+	}
 	p, err := t.NetworkTransport.AppendEntriesPipeline(id, address)
 	if err != nil {
 		return nil, err
 	}
-	return newDrainedPipeline(p), nil
+	return newDrainedPipeline(p, t.fence), nil
+}
+
+// InstallSnapshot sends a snapshot.
+func (t *transport) InstallSnapshot(id raft.ServerID, address raft.ServerAddress, req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if t.fence.closed() {
+		return errSilent
+	}
+	return t.NetworkTransport.InstallSnapshot(id, address, req, resp, data)
+}
+
+// RequestVote asks for a vote.
+func (t *transport) RequestVote(id raft.ServerID, address raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if !t.fence.mayStand() {
+		return errSilent
+	}
+	return t.NetworkTransport.RequestVote(id, address, req, resp)
+}
+
+// RequestPreVote asks whether a vote would be given.
+func (t *transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if !t.fence.mayStand() {
+		return errSilent
+	}
+	return t.NetworkTransport.RequestPreVote(id, address, req, resp)
 }
 
 // drainedPipeline takes answers from the inner pipeline whether or not Raft is ready for them. Raft stops reading answers
@@ -157,15 +213,17 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, address raft.ServerA
 // heartbeats go on (raft#611, raft#612).
 type drainedPipeline struct {
 	raft.AppendPipeline
-	out  chan raft.AppendFuture
-	stop func()
-	done chan struct{}
+	fence *fence
+	out   chan raft.AppendFuture
+	stop  func()
+	done  chan struct{}
 }
 
-func newDrainedPipeline(inner raft.AppendPipeline) *drainedPipeline {
+func newDrainedPipeline(inner raft.AppendPipeline, fence *fence) *drainedPipeline {
 	stop := make(chan struct{})
 	p := &drainedPipeline{
 		AppendPipeline: inner,
+		fence:          fence,
 		out:            make(chan raft.AppendFuture),
 		stop:           sync.OnceFunc(func() { close(stop) }),
 		done:           make(chan struct{}),
@@ -192,6 +250,14 @@ func (p *drainedPipeline) drain(stop <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// AppendEntries sends entries; their answer comes through the Consumer.
+func (p *drainedPipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.fence.closed() {
+		return nil, errSilent
+	}
+	return p.AppendPipeline.AppendEntries(req, resp)
 }
 
 // Consumer returns the answers.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -27,6 +28,7 @@ var errNotFound = errors.New("not found")
 // Raft reads and writes votes on one goroutine, which is what the fields rely on.
 type voteStore struct {
 	raft.StableStore
+	fence   *fence // nil before the node starts
 	pending uint64 // term of a vote whose candidate is still to come
 	term    uint64 // the last vote; candidate nil: none
 	cand    []byte
@@ -52,14 +54,27 @@ func (s *voteStore) SetUint64(key []byte, v uint64) error {
 		s.pending = v
 		return nil
 	}
-	return s.StableStore.SetUint64(key, v)
+	return s.setTerm(key, v)
+}
+
+// setTerm writes the present term. Raft panics when that fails; so it is tried until it succeeds, while the node is silent and can still
+// be read and asked what is wrong.
+func (s *voteStore) setTerm(key []byte, v uint64) error {
+	for {
+		err := s.fence.write("a write of the term", func() error { return s.StableStore.SetUint64(key, v) })
+		if err == nil || s.fence == nil {
+			return err
+		}
+		time.Sleep(probeInterval)
+	}
 }
 
 func (s *voteStore) Set(key, v []byte) error {
 	if string(key) != string(lastVoteCandKey) {
 		return s.StableStore.Set(key, v)
 	}
-	if err := s.StableStore.Set(voteKey, append(binary.BigEndian.AppendUint64(nil, s.pending), v...)); err != nil {
+	vote := append(binary.BigEndian.AppendUint64(nil, s.pending), v...)
+	if err := s.fence.write("a write of a vote", func() error { return s.StableStore.Set(voteKey, vote) }); err != nil {
 		return err
 	}
 	s.term, s.cand = s.pending, append([]byte{}, v...)
