@@ -70,6 +70,27 @@ func (s *State) Present(p *musterv1.ProcRef) uint64 {
 	return 0
 }
 
+// HasPlace tells whether who asks to join has a place already, under whatever incarnation.
+func (s *State) HasPlace(j *musterv1.JoinRequest) bool {
+	rank := j.GetRank()
+	if j.GetAssignRank() {
+		w := s.worlds[j.GetWorld()]
+		if w == nil {
+			return false
+		}
+		known := false
+		if rank, known = w.hostKeys[j.GetKey()]; !known {
+			return false
+		}
+	}
+	return s.Present(&musterv1.ProcRef{World: j.GetWorld(), Role: j.GetRole(), Rank: rank}) != 0
+}
+
+// Answered tells whether a client request was applied already: sent again it only gets its answer.
+func (s *State) Answered(meta *musterv1.RequestMeta) bool {
+	return s.requests.byID[string(meta.GetId())] != nil
+}
+
 // IsDetached tells whether p is in the address book of Detached members under its incarnation.
 func (s *State) IsDetached(p *musterv1.ProcRef) bool {
 	rec := s.detached[memberOf(p)]

@@ -61,6 +61,11 @@ type Config struct {
 	// given up, and the node takes part in nothing while it hangs. nil: only the log tells.
 	DiskHangs func(what string)
 
+	// MinFree is how many bytes should be free on the disk of the storage: see Node.Space. 0: the default, negative: any number will do.
+	MinFree int64
+	// FreeBytes tells how many are free. nil: the file system's word.
+	FreeBytes func() (int64, error)
+
 	// Observer is told what is measured where it happens. nil: nobody is.
 	Observer Observer
 
@@ -77,6 +82,11 @@ const (
 	DefaultTimeout       = 250 * time.Millisecond
 	DefaultSnapshotBytes = 64 << 20
 	DefaultTrailingLogs  = 4096
+	// DefaultMinFree holds unless SnapshotBytes is large: then it is a few of those.
+	DefaultMinFree = 256 << 20
+
+	// minFreeSnapshots: the log grows until a snapshot is written, beside which there are two older ones.
+	minFreeSnapshots = 4
 
 	minTimeout = 50 * time.Millisecond
 )
@@ -95,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = DefaultSnapshotBytes
+	}
+	if c.MinFree == 0 {
+		c.MinFree = max(DefaultMinFree, minFreeSnapshots*c.SnapshotBytes)
 	}
 	if c.TrailingLogs == 0 {
 		c.TrailingLogs = DefaultTrailingLogs

@@ -146,16 +146,32 @@ func (f *fence) mayStand() bool {
 	return len(f.late) == 0 && f.last == nil
 }
 
-// problem says what is wrong with the disk, in words; "" if nothing is.
-func (f *fence) problem() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// oldest is the late write that has waited longest; nil if none is late. Called with mu held.
+func (f *fence) oldest() *diskWrite {
 	var oldest *diskWrite
 	for w := range f.late {
 		if oldest == nil || w.since.Before(oldest.since) {
 			oldest = w
 		}
 	}
+	return oldest
+}
+
+// overdue is how long the oldest late write has been under way; 0 if none is late.
+func (f *fence) overdue() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w := f.oldest(); w != nil {
+		return time.Since(w.since)
+	}
+	return 0
+}
+
+// problem says what is wrong with the disk, in words; "" if nothing is.
+func (f *fence) problem() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	oldest := f.oldest()
 	switch {
 	case oldest != nil:
 		return fmt.Sprintf("the disk hangs: %s has been under way for %v; the node neither leads nor votes until it comes back, and ends after %v",

@@ -45,6 +45,7 @@ type Node struct {
 	difference atomic.Pointer[string] // of another node's state from this one's
 	current    atomic.Pointer[Term]
 	elections  atomic.Uint64
+	free       atomic.Int64  // bytes on the disk; negative: not known
 	terms      chan *Term    // capacity one
 	renewals   chan *Term    // capacity one
 	parked     chan struct{} // capacity one
@@ -92,6 +93,8 @@ func Start(cfg Config) (*Node, error) {
 	n.storage.log.emptied, n.storage.log.stored = n.logEmptied, cfg.Observer.Stored
 	n.layer.start()
 	n.closing = onceWith(n.close)
+	n.free.Store(-1)
+	n.lookAtSpace()
 	go n.run()
 	return n, nil
 }
@@ -114,7 +117,8 @@ type engine struct {
 // run finds the node's cluster, starts Raft and leads when it is this node's turn.
 func (n *Node) run() {
 	defer close(n.running)
-	n.spawn(n.tryDisk) // ends with n.ctx
+	n.spawn(n.tryDisk) // these end with n.ctx
+	n.spawn(n.watchSpace)
 	err := n.findCluster()
 	if err == nil {
 		err = n.startRaft()
@@ -245,6 +249,9 @@ func (n *Node) close(ctx context.Context) error {
 	}
 	return n.storage.Close()
 }
+
+// Disconnect closes all connections to and from other nodes for good, before a process ends that cannot Close.
+func (n *Node) Disconnect() { _ = n.layer.Close() }
 
 // stopRaft stops Raft, which may hang with a snapshot or a change of members on its hands (raft#268, raft#312).
 func (n *Node) stopRaft(ctx context.Context) error {

@@ -41,7 +41,7 @@ func (n *Node) Status() Status {
 	s.Term, s.LastIndex, s.CommitIndex = r.CurrentTerm(), r.LastIndex(), r.CommitIndex()
 	s.AppliedIndex, s.SnapshotIndex = n.applier.index.index.Load(), n.storage.snapshots.newest.Load()
 	if last := r.LastContact(); s.Role == RoleLeader {
-		s.LastContact = 0
+		s.LastContact = n.fence.overdue() // when it last could have been told of another one
 	} else if !last.IsZero() {
 		s.LastContact = time.Since(last)
 	}

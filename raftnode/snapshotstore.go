@@ -1,11 +1,13 @@
 package raftnode
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,22 +19,31 @@ type snapshotStore struct {
 	raft.SnapshotStore
 	newest atomic.Uint64 // index
 	bytes  atomic.Int64
+
+	dir     string // of the snapshots; empty: in memory
+	mu      sync.Mutex
+	writing map[string]struct{} // ids
 }
 
 // openSnapshotFiles keeps snapshots under dir, two of them.
 func openSnapshotFiles(dir string, logger hclog.Logger) (*snapshotStore, error) {
-	if err := removeLeftovers(filepath.Join(dir, "snapshots")); err != nil {
+	path := filepath.Join(dir, "snapshots")
+	if err := removeLeftovers(path, nil); err != nil {
 		return nil, err
 	}
 	files, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, logger)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
 	}
-	return &snapshotStore{SnapshotStore: files}, nil
+	return &snapshotStore{SnapshotStore: files, dir: path, writing: map[string]struct{}{}}, nil
 }
 
-// removeLeftovers deletes snapshots whose writing a crash cut short; Raft only warns of them.
-func removeLeftovers(dir string) error {
+// unfinished is how the directory of a snapshot ends while it is written.
+const unfinished = ".tmp"
+
+// removeLeftovers deletes snapshots whose writing was cut short by a crash or a full disk, but those that are being written; Raft only
+// warns of them.
+func removeLeftovers(dir string, writing map[string]struct{}) error {
 	entries, err := os.ReadDir(dir)
 	if os.IsNotExist(err) {
 		return nil
@@ -41,10 +52,17 @@ func removeLeftovers(dir string) error {
 		return fmt.Errorf("read snapshots: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".tmp") {
-			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("remove an unfinished snapshot: %w", err)
-			}
+		id, leftover := strings.CutSuffix(e.Name(), unfinished)
+		if _, busy := writing[id]; !leftover || busy {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		files, _ := filepath.Glob(filepath.Join(path, "*"))
+		for _, f := range files {
+			_ = os.Truncate(f, 0) // Raft may hold it open, and its room would not be free until then
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove an unfinished snapshot: %w", err)
 		}
 	}
 	return nil
@@ -59,11 +77,35 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 }
 
 func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, cIndex uint64, t raft.Transport) (raft.SnapshotSink, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	sink, err := s.SnapshotStore.Create(v, index, term, c, cIndex, t)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.sweep())
+	}
+	if s.dir != "" {
+		s.writing[sink.ID()] = struct{}{}
 	}
 	return &snapshotSink{SnapshotSink: sink, store: s, index: index}, nil
+}
+
+// sweep removes what a failed snapshot has left behind. Called with mu held.
+func (s *snapshotStore) sweep() error {
+	if s.dir == "" {
+		return nil
+	}
+	return removeLeftovers(s.dir, s.writing)
+}
+
+// written ends the writing of a snapshot, with the error that it came to.
+func (s *snapshotStore) written(id string, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.writing, id)
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, s.sweep())
 }
 
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
@@ -96,11 +138,15 @@ func (s *snapshotSink) Write(p []byte) (int, error) {
 }
 
 func (s *snapshotSink) Close() error {
-	err := s.SnapshotSink.Close()
+	err := s.store.written(s.ID(), s.SnapshotSink.Close())
 	if err == nil {
 		s.store.reached(s.index, s.bytes)
 	}
 	return err
+}
+
+func (s *snapshotSink) Cancel() error {
+	return s.store.written(s.ID(), s.SnapshotSink.Cancel())
 }
 
 // openSnapshot carries the index of a snapshot to the state machine, which Raft does not tell.

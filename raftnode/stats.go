@@ -32,6 +32,10 @@ type Stats struct {
 	Entries uint64
 	// Parked: nothing is applied here any more; Status.Problem says why.
 	Parked bool
+	// Silent: the node's disk hangs or refuses writes, and it neither leads nor votes.
+	Silent bool
+	// FreeBytes are free on the disk; 0 if nobody knows.
+	FreeBytes int64
 	// Waiting is how many commands wait to be put into an entry; 0 where no term is published.
 	Waiting int
 	// LogBytes is the size of the log's file; 0 in memory.
@@ -48,6 +52,7 @@ type Stats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{
 		Elections: n.elections.Load(), Entries: n.applier.entries.Load(), Parked: n.applier.problem() != "",
+		Silent: n.fence.closed(), FreeBytes: n.Space().Free,
 		LogBytes: n.storage.logBytes(), FreshLogBytes: n.applier.bytes.Load(), SnapshotBytes: n.storage.snapshots.bytes.Load(),
 		Followers: map[string]time.Duration{},
 	}

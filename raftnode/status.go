@@ -61,7 +61,7 @@ type Status struct {
 	AppliedIndex uint64
 	// SnapshotIndex is the index that its newest snapshot covers.
 	SnapshotIndex uint64
-	// LastContact is how long ago it heard from a leader; 0 on the leader, negative if never.
+	// LastContact is how long ago it heard from a leader; 0 on the leader unless its disk hangs, negative if never.
 	LastContact time.Duration
 	// Serving says that it takes part in its cluster: Raft runs, and the node has not parked. Problem may still name trouble, with
 	// another node for example.

@@ -3,6 +3,7 @@ package raftnode
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -38,6 +39,7 @@ type Storage struct {
 	snapshots *snapshotStore
 	close     func() error
 	probe     func() error // tries whether the disk takes writes
+	free      func() (int64, error)
 
 	mu       sync.Mutex
 	identity identity
@@ -103,6 +105,7 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 		return nil, err
 	}
 	s := &Storage{name: name, dir: dir, snapshots: snapshots, close: bolt.Close, probe: func() error { return probeDir(dir) }, identity: id}
+	s.free = func() (int64, error) { return freeBytes(dir) }
 	if err := s.wrap(bolt, bolt); err != nil {
 		return nil, err
 	}
@@ -123,7 +126,7 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 // MemoryStorage keeps everything in memory, for tests in virtual time. It outlives the nodes that use it, one after another.
 func MemoryStorage(name string) *Storage {
 	store := raft.NewInmemStore()
-	s := &Storage{name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, close: noError, probe: noError}
+	s := &Storage{name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, close: noError, probe: noError, free: boundless}
 	if err := s.wrap(store, store); err != nil {
 		panic(err) // an empty map has nothing that could fail
 	}
@@ -149,6 +152,8 @@ func (s *Storage) wrap(logs raft.LogStore, stable raft.StableStore) (err error) 
 func (s *Storage) watchedBy(f *fence) { s.log.fence, s.votes.fence = f, f }
 
 func noError() error { return nil }
+
+func boundless() (int64, error) { return math.MaxInt64, nil }
 
 // Close releases the files. A node that was started over the storage does it itself.
 func (s *Storage) Close() error { return s.close() }

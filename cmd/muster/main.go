@@ -19,6 +19,8 @@ const (
 	exitUsage    = 2
 	exitNoAnswer = 3
 	exitTimeout  = 4
+	// exitDiskHangs: a server's disk did not answer for raftnode.HangLimit.
+	exitDiskHangs = 5
 )
 
 func main() {

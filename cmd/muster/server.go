@@ -29,11 +29,13 @@ type serverFlags struct {
 	logLevel      string
 	timeout       time.Duration
 	snapshotBytes int64
+	minFree       int64
+	hangs         chan string // what the disk does not answer; capacity one
 	settings      settingsFlags
 }
 
 func newServer(*cli) *cobra.Command {
-	f := &serverFlags{}
+	f := &serverFlags{hangs: make(chan string, 1)}
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run one node of a cluster",
@@ -41,6 +43,9 @@ func newServer(*cli) *cobra.Command {
 
 Give --node and the same --peers to all three nodes: the first start with empty data directories forms the cluster. Without
 any flags a cluster of one node runs, for trying things out. Ctrl-C and SIGTERM hand leadership over and end in order.
+
+When a write to the disk of --data-dir does not come back within 10 seconds, the server ends with exit code 5: another node leads by
+then, and a supervisor may start this one again. A disk that refuses writes keeps it from leading and voting, but does not end it.
 
 Metrics for Prometheus are on the same port: http://127.0.0.1:7380/metrics.
 
@@ -60,6 +65,8 @@ The flags on timeouts are what a new cluster starts with; later the state has th
 	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	flags.DurationVar(&f.timeout, "election-timeout", raftnode.DefaultTimeout, "silence after which the others elect a new leader")
 	flags.Int64Var(&f.snapshotBytes, "snapshot-bytes", raftnode.DefaultSnapshotBytes, "log written between snapshots")
+	flags.Int64Var(&f.minFree, "min-free", 0, fmt.Sprintf("bytes that should be free on the disk of --data-dir: below it a leader refuses what is new "+
+		"(default: 4 times --snapshot-bytes, at least %d; -1 = never)", raftnode.DefaultMinFree))
 	f.settings.register(flags)
 	return cmd
 }
@@ -81,7 +88,13 @@ func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	cfg.Logger.Info("listening", "node", f.node, "address", f.listen, "advertise", cfg.Advertise, "data", f.dataDir, "version", version)
-	<-ctx.Done()
+	select {
+	case what := <-f.hangs:
+		n.Abandon()
+		return &codedError{exitDiskHangs, fmt.Errorf("the disk of %s hangs: %s; the others go on without this node. Look at the disk, then start the node again",
+			f.dataDir, what)}
+	case <-ctx.Done():
+	}
 	cfg.Logger.Info("stopping: handing over and ending in order")
 	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -132,7 +145,7 @@ func (f *serverFlags) config(log io.Writer) (node.Config, error) {
 	}
 	return node.Config{
 		Name: f.node, Advertise: f.advertise, Peers: peers, Dial: dialTCP, Settings: settings, Version: version, Timeout: f.timeout,
-		SnapshotBytes: f.snapshotBytes, Logger: logger,
+		SnapshotBytes: f.snapshotBytes, MinFree: f.minFree, DiskHangs: func(what string) { f.hangs <- what }, Logger: logger,
 	}, nil
 }
 

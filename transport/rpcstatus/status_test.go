@@ -53,6 +53,7 @@ func TestClassification(t *testing.T) {
 		{"dropped", New(musterv1.Reason_REASON_DROPPED, "other term"), true, true},
 		{"unknown", New(musterv1.Reason_REASON_OUTCOME_UNKNOWN, "lost"), false, true},
 		{"full", New(musterv1.Reason_REASON_FULL, "table"), true, true},
+		{"disk", New(musterv1.Reason_REASON_DISK, "short"), true, true},
 		{"restoring", New(musterv1.Reason_REASON_RESTORING, "staged"), true, true},
 		{"rule", New(musterv1.Reason_REASON_CONTRADICTS, "shape"), true, false},
 		{"malformed", New(musterv1.Reason_REASON_INVALID, "%s", "world"), true, false},

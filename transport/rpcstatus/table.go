@@ -17,6 +17,7 @@ var table = map[musterv1.Reason]codes.Code{
 	musterv1.Reason_REASON_OUTCOME_UNKNOWN: codes.Unavailable,
 
 	musterv1.Reason_REASON_FULL: codes.ResourceExhausted,
+	musterv1.Reason_REASON_DISK: codes.ResourceExhausted,
 
 	musterv1.Reason_REASON_NOT_FOUND:         codes.NotFound,
 	musterv1.Reason_REASON_ALREADY_EXISTS:    codes.AlreadyExists,

@@ -43,6 +43,8 @@ type Node interface {
 	Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string)
 	// Staleness is how old what this node has applied may be.
 	Staleness() *musterv1.Staleness
+	// Disk says in words what is wrong with the disk of this node; nothing, as a rule.
+	Disk() []string
 	// ClusterID; empty while the node has none.
 	ClusterID() string
 	// Peers are the nodes of the configuration, this one among them.

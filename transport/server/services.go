@@ -126,7 +126,7 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 		return nil, notFound("world", "there is no world %s: list those there are, with ended ones", q.GetWorld())
 	}
 	resp.Staleness = age
-	resp.Notes = append(resp.Notes, standstill(age, v.s.cfg.System)...)
+	resp.Notes = append(append(resp.Notes, standstill(age, v.s.cfg.System)...), v.s.cfg.Node.Disk()...)
 	return resp, nil
 }
 

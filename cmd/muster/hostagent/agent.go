@@ -152,7 +152,8 @@ func (a *Agent) goOn(err error) bool {
 	}
 	switch client.RefusalOf(err).GetReason() {
 	case musterv1.Reason_REASON_NO_LEADER, musterv1.Reason_REASON_NOT_LEADER, musterv1.Reason_REASON_NOT_SERVING,
-		musterv1.Reason_REASON_DROPPED, musterv1.Reason_REASON_FULL, musterv1.Reason_REASON_RESTORING:
+		musterv1.Reason_REASON_DROPPED, musterv1.Reason_REASON_FULL, musterv1.Reason_REASON_DISK,
+		musterv1.Reason_REASON_RESTORING:
 		return true
 	}
 	return false

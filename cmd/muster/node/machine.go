@@ -67,13 +67,20 @@ func (r reader) Read(f func(*fsm.State)) {
 type term struct {
 	*raftnode.Term
 	refused func(musterv1.Reason)
+	noRoom  func(*musterv1.Command) *musterv1.Refusal
 }
 
 func (t term) Begin(s system.Sealer) { t.Term.Begin(s) }
 
 func (t term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
-	out, err := t.Term.Propose(ctx, c)
-	err = mapError(err)
+	var out *musterv1.Outcome
+	var err error
+	if r := t.noRoom(c); r != nil {
+		out = &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: r}}
+	} else {
+		out, err = t.Term.Propose(ctx, c)
+		err = mapError(err)
+	}
 	if reason := refusal(out, err); reason != musterv1.Reason_REASON_UNSPECIFIED {
 		t.refused(reason)
 	}

@@ -46,6 +46,12 @@ type Config struct {
 	Timeout time.Duration
 	// SnapshotBytes of log between snapshots; 0 = raftnode's default.
 	SnapshotBytes int64
+	// MinFree is how many bytes should be free on the disk; below it what is new is refused while this node leads. 0 = raftnode's default.
+	MinFree int64
+	// FreeBytes tells how many are free; nil = the file system's word.
+	FreeBytes func() (int64, error)
+	// DiskHangs is called when a write to the disk does not come back: the process should end. nil = it goes on, taking part in nothing.
+	DiskHangs func(what string)
 	// Logger; nil = silent.
 	Logger hclog.Logger
 }
@@ -101,7 +107,7 @@ func Start(cfg Config) (*Node, error) {
 		Name: cfg.Name, Advertise: cfg.Advertise, Peers: cfg.Peers, Storage: cfg.Storage, Listener: n.mux.Peers(), Dial: cfg.Dial,
 		Machine: n.machine, TermStart: n.termStart, Logger: cfg.Logger,
 		HeartbeatTimeout: cfg.Timeout, ElectionTimeout: cfg.Timeout, LeaderLeaseTimeout: cfg.Timeout, SnapshotBytes: cfg.SnapshotBytes,
-		Observer: n.metrics,
+		Observer: n.metrics, DiskFence: fsm.DiskFence, DiskHangs: cfg.DiskHangs, MinFree: cfg.MinFree, FreeBytes: cfg.FreeBytes,
 	})
 	if err != nil {
 		_ = n.mux.Close()
@@ -140,7 +146,7 @@ func (n *Node) lead(ctx context.Context) {
 			n.mu.Lock()
 			n.leading = t
 			n.mu.Unlock()
-			n.system.Lead(term{t, n.metrics.Refused})
+			n.system.Lead(term{t, n.metrics.Refused, n.noRoom})
 		}
 	}
 }
@@ -181,6 +187,29 @@ func (n *Node) Close(ctx context.Context) error {
 	n.cancel()
 	n.wait.Wait()
 	return errors.Join(err, n.mux.Close())
+}
+
+// abandonTimeout bounds closing what the kernel may keep open for a process that cannot end before its disk answers.
+const abandonTimeout = time.Second
+
+// Abandon closes the port and all connections, and waits for nothing else. For a process that is about to end because its disk hangs:
+// the end itself may have to wait for the disk, and nobody should wait for the process meanwhile.
+func (n *Node) Abandon() {
+	n.cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = n.mux.Close()
+		_ = n.web.Close()
+		stopped, cancel := context.WithCancel(context.Background())
+		cancel()
+		n.server.Stop(stopped)
+		n.raft.Disconnect()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(abandonTimeout):
+	}
 }
 
 // Kill ends the node as a crash would, for tests: nothing is handed over, nobody is told.

@@ -72,6 +72,7 @@ func (n *Node) alarms(s *musterv1.NodeStatus, state *musterv1.StateStatus) []str
 	if s.Problem != "" {
 		out = append(out, fmt.Sprintf("node %s: %s", s.Name, s.Problem))
 	}
+	out = append(out, n.short()...)
 	if len(s.FlagsDiffer) > 0 {
 		out = append(out, fmt.Sprintf("node %s was started with other settings than those in force, which hold: %s", s.Name, strings.Join(s.FlagsDiffer, "; ")))
 	}

@@ -40,6 +40,8 @@ const (
 	Reason_REASON_OUTCOME_UNKNOWN Reason = 5
 	// A queue, the request table or another bounded table is full.
 	Reason_REASON_FULL Reason = 6
+	// The leader's disk is short of room: what is new must wait until there is some; what keeps or ends what runs goes on.
+	Reason_REASON_DISK Reason = 23
 	// No such world, proc, operation or node (NOT_FOUND).
 	Reason_REASON_NOT_FOUND Reason = 7
 	// Another holder has that rank, or the name is taken (ALREADY_EXISTS).
@@ -85,6 +87,7 @@ var (
 		4:  "REASON_NOT_SERVING",
 		5:  "REASON_OUTCOME_UNKNOWN",
 		6:  "REASON_FULL",
+		23: "REASON_DISK",
 		7:  "REASON_NOT_FOUND",
 		8:  "REASON_ALREADY_EXISTS",
 		9:  "REASON_CONTRADICTS",
@@ -110,6 +113,7 @@ var (
 		"REASON_NOT_SERVING":       4,
 		"REASON_OUTCOME_UNKNOWN":   5,
 		"REASON_FULL":              6,
+		"REASON_DISK":              23,
 		"REASON_NOT_FOUND":         7,
 		"REASON_ALREADY_EXISTS":    8,
 		"REASON_CONTRADICTS":       9,
@@ -328,7 +332,7 @@ const file_muster_v1_reason_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1b\n" +
-	"\traft_term\x18\x04 \x01(\x04R\braftTerm*\xb1\x04\n" +
+	"\traft_term\x18\x04 \x01(\x04R\braftTerm*\xc2\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_NO_LEADER\x10\x01\x12\x15\n" +
@@ -336,7 +340,8 @@ const file_muster_v1_reason_proto_rawDesc = "" +
 	"\x0eREASON_DROPPED\x10\x03\x12\x16\n" +
 	"\x12REASON_NOT_SERVING\x10\x04\x12\x1a\n" +
 	"\x16REASON_OUTCOME_UNKNOWN\x10\x05\x12\x0f\n" +
-	"\vREASON_FULL\x10\x06\x12\x14\n" +
+	"\vREASON_FULL\x10\x06\x12\x0f\n" +
+	"\vREASON_DISK\x10\x17\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\a\x12\x19\n" +
 	"\x15REASON_ALREADY_EXISTS\x10\b\x12\x16\n" +
 	"\x12REASON_CONTRADICTS\x10\t\x12\x19\n" +
