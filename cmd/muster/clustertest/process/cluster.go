@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,12 @@ type Cluster struct {
 // New starts three servers, with these flags too, and waits until they are a cluster.
 func New(t testing.TB, flags ...string) *Cluster {
 	t.Helper()
+	return NewIn(t, "", flags...)
+}
+
+// NewIn is New with the data of all servers below dir.
+func NewIn(t testing.TB, dir string, flags ...string) *Cluster {
+	t.Helper()
 	c := &Cluster{t: t}
 	addresses := FreeAddresses(t, 3)
 	var peers []string
@@ -37,6 +44,9 @@ func New(t testing.TB, flags ...string) *Cluster {
 	}
 	c.client = c.Client()
 	for _, s := range c.Servers {
+		if dir != "" {
+			s.Dir = filepath.Join(dir, s.Name)
+		}
 		s.Start()
 	}
 	c.WaitReady()
