@@ -89,3 +89,8 @@ const Probation = probation
 
 // Transport is what the node's Raft speaks through.
 func (n *Node) Transport() raft.Transport { return n.raft.Load().transport }
+
+// OpenSnapshots opens the snapshots of a data directory as a node does.
+func OpenSnapshots(dir string) (raft.SnapshotStore, error) {
+	return openSnapshotFiles(dir, hclog.NewNullLogger())
+}

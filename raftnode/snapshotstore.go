@@ -38,8 +38,11 @@ func openSnapshotFiles(dir string, logger hclog.Logger) (*snapshotStore, error) 
 	return &snapshotStore{SnapshotStore: files, dir: path, writing: map[string]struct{}{}}, nil
 }
 
-// unfinished is how the directory of a snapshot ends while it is written.
-const unfinished = ".tmp"
+// How the directory of a snapshot ends while it is written, and the file in it that is large.
+const (
+	unfinished = ".tmp"
+	stateFile  = "state.bin" // as Raft calls it
+)
 
 // removeLeftovers deletes snapshots whose writing was cut short by a crash or a full disk, but those that are being written; Raft only
 // warns of them.
@@ -56,12 +59,7 @@ func removeLeftovers(dir string, writing map[string]struct{}) error {
 		if _, busy := writing[id]; !leftover || busy {
 			continue
 		}
-		path := filepath.Join(dir, e.Name())
-		files, _ := filepath.Glob(filepath.Join(path, "*"))
-		for _, f := range files {
-			_ = os.Truncate(f, 0) // Raft may hold it open, and its room would not be free until then
-		}
-		if err := os.RemoveAll(path); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("remove an unfinished snapshot: %w", err)
 		}
 	}
@@ -83,10 +81,12 @@ func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raf
 	if err != nil {
 		return nil, errors.Join(err, s.sweep())
 	}
+	w := &snapshotSink{SnapshotSink: sink, store: s, index: index}
 	if s.dir != "" {
 		s.writing[sink.ID()] = struct{}{}
+		w.file, _ = os.OpenFile(filepath.Join(s.dir, sink.ID()+unfinished, stateFile), os.O_WRONLY, 0)
 	}
-	return &snapshotSink{SnapshotSink: sink, store: s, index: index}, nil
+	return w, nil
 }
 
 // sweep removes what a failed snapshot has left behind. Called with mu held.
@@ -98,14 +98,21 @@ func (s *snapshotStore) sweep() error {
 }
 
 // written ends the writing of a snapshot, with the error that it came to.
-func (s *snapshotStore) written(id string, err error) error {
+func (s *snapshotStore) written(w *snapshotSink, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.writing, id)
-	if err == nil {
-		return nil
+	delete(s.writing, w.ID())
+	if err != nil {
+		err = errors.Join(err, s.sweep())
 	}
-	return errors.Join(err, s.sweep())
+	if w.file != nil {
+		if err != nil {
+			_ = w.file.Truncate(0)
+		}
+		_ = w.file.Close()
+		w.file = nil
+	}
+	return err
 }
 
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
@@ -129,6 +136,8 @@ type snapshotSink struct {
 	store *snapshotStore
 	index uint64
 	bytes int64
+	// file is the state once more: when its writing fails Raft forgets to close it, and its room would not be free before it does.
+	file *os.File
 }
 
 func (s *snapshotSink) Write(p []byte) (int, error) {
@@ -138,7 +147,7 @@ func (s *snapshotSink) Write(p []byte) (int, error) {
 }
 
 func (s *snapshotSink) Close() error {
-	err := s.store.written(s.ID(), s.SnapshotSink.Close())
+	err := s.store.written(s, s.SnapshotSink.Close())
 	if err == nil {
 		s.store.reached(s.index, s.bytes)
 	}
@@ -146,7 +155,7 @@ func (s *snapshotSink) Close() error {
 }
 
 func (s *snapshotSink) Cancel() error {
-	return s.store.written(s.ID(), s.SnapshotSink.Cancel())
+	return s.store.written(s, s.SnapshotSink.Cancel())
 }
 
 // openSnapshot carries the index of a snapshot to the state machine, which Raft does not tell.
