@@ -298,3 +298,33 @@ func TestFence_SilentNodeRefuses(t *testing.T) {
 		require.Error(t, trans.(raft.WithPreVote).RequestPreVote(id, address, &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}))
 	})
 }
+
+// TestFence_NoVoteBeforeAProbe: a node whose disk has refused a write gives no vote until a probe has shown that it takes them again.
+func TestFence_NoVoteBeforeAProbe(t *testing.T) {
+	onDisks(t, 3, func(t *testing.T, c *raftnodetest.Cluster, disks map[string]*disk, _ *hung) {
+		write(t, c, "before")
+		settle()
+		_, others := followers(c)
+		m := others[0]
+		disks[m.Name].refuse(errFull)
+		write(t, c, "refused there")
+		c.Eventually("a closed fence", func() bool { closed, _ := m.Node.Fence(); return closed })
+		disks[m.Name].refuse(nil)
+		trans := dialRaft(t, c, m)
+		defer trans.Close()
+		defer trans.CloseStreams()
+		s := m.Node.Status()
+		req := &raft.RequestVoteRequest{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(others[1].Node.Status().ServerID), Addr: []byte(others[1].Address)},
+			Term:      s.Term + 1, LastLogIndex: s.LastIndex + 10, LastLogTerm: s.Term, LeadershipTransfer: true,
+		}
+		var resp raft.RequestVoteResponse
+		require.NoError(t, trans.RequestVote(raft.ServerID(s.ServerID), raft.ServerAddress(m.Address), req, &resp))
+		closed, _ := m.Node.Fence()
+		require.True(t, closed)
+		require.False(t, resp.Granted)
+		c.Eventually("an open fence", func() bool { closed, _ := m.Node.Fence(); return !closed })
+		require.NoError(t, trans.RequestVote(raft.ServerID(s.ServerID), raft.ServerAddress(m.Address), req, &resp))
+		require.True(t, resp.Granted)
+	})
+}
