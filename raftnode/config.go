@@ -144,8 +144,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("leader lease timeout %v is above heartbeat timeout %v: two leaders could overlap; lower it", c.LeaderLeaseTimeout, c.HeartbeatTimeout)
 	case c.LeaderLeaseTimeout < minTimeout/2:
 		return fmt.Errorf("leader lease timeout %v is below %v", c.LeaderLeaseTimeout, minTimeout/2)
-	case c.DiskFence < c.HeartbeatTimeout || c.DiskFence >= HangLimit:
-		return fmt.Errorf("disk fence %v: give at least the heartbeat timeout %v and less than %v", c.DiskFence, c.HeartbeatTimeout, HangLimit)
+	case c.DiskFence < 0 || c.DiskFence >= HangLimit:
+		return fmt.Errorf("disk fence %v: give more than 0 and less than %v", c.DiskFence, HangLimit)
 	case c.SnapshotBytes < 0:
 		return fmt.Errorf("snapshot bytes %d is negative", c.SnapshotBytes)
 	}

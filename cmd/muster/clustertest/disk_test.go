@@ -61,7 +61,10 @@ func TestDiskShort_NewWaits(t *testing.T) {
 				_, err := api.Restart(ctx, &musterv1.RestartRequest{Meta: meta(2), World: "w"})
 				return err
 			},
-			"start": func() error { _, err := api.Start(ctx, &musterv1.StartRequest{Meta: meta(3), ExecutionId: "abcd"}); return err },
+			"start": func() error {
+				_, err := api.Start(ctx, &musterv1.StartRequest{Meta: meta(3), ExecutionId: "abcd"})
+				return err
+			},
 			"set": func() error {
 				_, err := musterv1grpc.NewClusterServiceClient(c.Conn(c.Leader())).Set(ctx, &musterv1.SetRequest{Meta: meta(4), Changes: []*musterv1.SettingChange{{Name: "events", Value: 20000}}})
 				return err
