@@ -108,9 +108,9 @@ func TestDiskFull_ReadsAndStopGoOn(t *testing.T) {
 	_, err = join(ctx, "kept", 0) // the same holder, as a new incarnation
 	require.NoError(t, err)
 	require.NoError(t, leaves.Leave(ctx))
-	code, out, errs := c.Muster("world", "stop", "ended")
+	code, _, errs = c.Muster("world", "stop", "ended")
 	require.Zero(t, code, errs)
-	code, out, errs = c.Muster("ps", "kept")
+	code, out, errs := c.Muster("ps", "kept")
 	require.Zero(t, code, errs)
 	require.Regexp(t, `(?m)^1 +Alive`, out)
 
