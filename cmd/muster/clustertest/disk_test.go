@@ -23,35 +23,35 @@ func TestDiskShort_NewWaits(t *testing.T) {
 	const plenty, little = 1 << 40, 1 << 20
 	free.Store(plenty)
 	configure := func(c *node.Config) { c.FreeBytes = func() (int64, error) { return free.Load(), nil } }
-	bubble(t, configure, func(t *testing.T, c *Cluster) {
+	Bubble(t, configure, func(t *testing.T, c *Cluster) {
 		cl := c.Client()
-		createWorld(t, cl, "w", 2)
-		createWorld(t, cl, "ended", 1)
-		member, leaves := join(t, cl, "w", 0), join(t, cl, "w", 1)
-		_, err := cl.Cluster().Stop(within(t, patience), &musterv1.StopRequest{Worlds: []string{"ended"}})
+		CreateWorld(t, cl, "w", 2)
+		CreateWorld(t, cl, "ended", 1)
+		member, leaves := Join(t, cl, "w", 0), Join(t, cl, "w", 1)
+		_, err := cl.Cluster().Stop(Within(t, Patience), &musterv1.StopRequest{Worlds: []string{"ended"}})
 		require.NoError(t, err)
 
 		api := musterv1grpc.NewSystemServiceClient(c.Conn(c.Leader()))
 		answered := &musterv1.UpsertWorldRequest{Meta: &musterv1.RequestMeta{Id: bytes.Repeat([]byte{7}, 16)}, Spec: &musterv1.WorldSpec{
 			World: "answered", Shape: &musterv1.Shape{Open: true},
 		}}
-		first, err := api.UpsertWorld(within(t, patience), answered)
+		first, err := api.UpsertWorld(Within(t, Patience), answered)
 		require.NoError(t, err)
 		answered.Meta.Issued = first.GetNumber()
 
 		var saved bytes.Buffer
-		_, err = cl.Cluster().SaveState(within(t, patience), &saved)
+		_, err = cl.Cluster().SaveState(Within(t, Patience), &saved)
 		require.NoError(t, err)
 
 		free.Store(little)
 		c.Eventually("an alarm of each node", func() bool {
-			status, err := cl.Cluster().Status(within(t, patience), &musterv1.StatusRequest{})
+			status, err := cl.Cluster().Status(Within(t, Patience), &musterv1.StatusRequest{})
 			return err == nil && len(status.GetAlarms()) == 3
 		})
 		meta := func(id byte) *musterv1.RequestMeta {
 			return &musterv1.RequestMeta{Id: bytes.Repeat([]byte{id}, 16), Issued: first.GetNumber()}
 		}
-		ctx := within(t, patience)
+		ctx := Within(t, Patience)
 		for what, ask := range map[string]func() error{
 			"create": func() error {
 				_, err := api.UpsertWorld(ctx, &musterv1.UpsertWorldRequest{Meta: meta(1), Spec: &musterv1.WorldSpec{World: "new", Shape: &musterv1.Shape{Open: true}}})
@@ -93,7 +93,7 @@ func TestDiskShort_NewWaits(t *testing.T) {
 		again, err := api.UpsertWorld(ctx, answered)
 		require.NoError(t, err)
 		require.Equal(t, first.GetGeneration(), again.GetGeneration())
-		join(t, cl, "w", 0) // supersedes the one that is there
+		Join(t, cl, "w", 0) // supersedes the one that is there
 		require.NoError(t, leaves.Leave(ctx))
 		_, err = cl.Cluster().DeleteWorld(ctx, &musterv1.DeleteWorldRequest{World: "ended"})
 		require.NoError(t, err)
@@ -106,6 +106,6 @@ func TestDiskShort_NewWaits(t *testing.T) {
 
 		free.Store(plenty)
 		time.Sleep(2 * time.Second)
-		createWorld(t, cl, "new", 2)
+		CreateWorld(t, cl, "new", 2)
 	})
 }
