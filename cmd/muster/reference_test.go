@@ -28,7 +28,7 @@ each time and are made the same here; equal ones stay equal.
 
 'muster VERB --help' lists the flags of a verb. All verbs that ask the cluster take '--servers' (by default 'MUSTER_SERVERS', else
 127.0.0.1:7380), '--timeout' (10s) and '-o json'. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no cluster answered, 4 timed out,
-5 a server's disk hung.
+5 the disk of a server hung.
 
 `
 

@@ -38,7 +38,7 @@ func newRoot(c *cli) *cobra.Command {
 		Short: "Coordinate fleets of ranked processes",
 		Long: `Muster keeps worlds of ranked processes: who has joined, who is alive, what the world is, and what is to be done.
 
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no cluster answered, 4 timed out, 5 a server's disk hung.`,
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no cluster answered, 4 timed out, 5 the disk of a server hung.`,
 		Args: cobra.NoArgs,
 		// run prints errors itself, in one form.
 		SilenceErrors: true,
