@@ -237,14 +237,21 @@ func (n *Node) renewal(t *Term) {
 
 // TransferLeadership hands leadership to the follower that is furthest: nothing new is taken, what is in flight lands, another
 // node is told to stand. When it fails, or ctx ends first, this node goes on leading. ErrNotLeader if it does not lead.
-func (n *Node) TransferLeadership(ctx context.Context) error {
+func (n *Node) TransferLeadership(ctx context.Context) error { return n.TransferLeadershipTo(ctx, "") }
+
+// TransferLeadershipTo is TransferLeadership to the voter of a name; any for "".
+func (n *Node) TransferLeadershipTo(ctx context.Context, name string) error {
 	r := n.raft.Load()
 	if r == nil || r.State() != raft.Leader {
 		return ErrNotLeader
 	}
+	transfer, err := n.transferTo(r, name)
+	if err != nil {
+		return err
+	}
 	t := n.current.Load()
 	if t == nil { // its TermStart is under way: nothing else is
-		return n.await(ctx, func() error { return r.LeadershipTransfer().Error() })
+		return n.await(ctx, transfer)
 	}
 	quiet, err := t.pause()
 	if err != nil {
@@ -252,7 +259,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	}
 	err = wait(ctx, quiet)
 	if err == nil {
-		err = n.await(ctx, func() error { return r.LeadershipTransfer().Error() })
+		err = n.await(ctx, transfer)
 	}
 	if err == nil {
 		err = wait(ctx, t.ctx.Done())
@@ -262,6 +269,21 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 		return fmt.Errorf("transfer leadership: %w", err)
 	}
 	return nil
+}
+
+// transferTo is Raft's part of a transfer.
+func (n *Node) transferTo(r *engine, name string) (func() error, error) {
+	if name == "" {
+		return func() error { return r.LeadershipTransfer().Error() }, nil
+	}
+	for _, s := range n.servers() {
+		if s.Name == name && s.Voter {
+			return func() error {
+				return r.LeadershipTransferToServer(raft.ServerID(s.ID), raft.ServerAddress(s.Address)).Error()
+			}, nil
+		}
+	}
+	return nil, fmt.Errorf("transfer leadership: node %q has no vote", name)
 }
 
 // await runs a call into Raft that may never return.

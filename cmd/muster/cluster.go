@@ -10,7 +10,7 @@ import (
 )
 
 func newClusterCommand(c *cli) *cobra.Command {
-	return group("cluster", "Look after the cluster's own nodes and settings", newClusterRejoin(c), newClusterSettings(c), newClusterSet(c))
+	return group("cluster", "Look after the cluster's own nodes and settings", newClusterRejoin(c), newClusterTransfer(c), newClusterSettings(c), newClusterSet(c))
 }
 
 func newClusterRejoin(c *cli) *cobra.Command {

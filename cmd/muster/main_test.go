@@ -145,6 +145,10 @@ func (f *fake) RejoinNode(_ context.Context, req *musterv1.RejoinNodeRequest) (*
 	return &musterv1.RejoinNodeResponse{RemovedServerId: req.GetNode() + "-00000001", ServerId: req.GetNode() + "-00000002"}, nil
 }
 
+func (f *fake) TransferLeader(_ context.Context, req *musterv1.TransferLeaderRequest) (*musterv1.TransferLeaderResponse, error) {
+	return &musterv1.TransferLeaderResponse{From: "n1", To: req.GetNode()}, nil
+}
+
 // serve runs the fake on loopback until the test ends.
 func (f *fake) serve(t *testing.T) (address string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -330,6 +334,15 @@ func TestRun_Verbs(t *testing.T) {
 	code, out, _ = muster(t, servers, "cluster", "rejoin", "n2")
 	require.Equal(t, exitDone, code)
 	require.Equal(t, "Node n2 is a voter as n2-00000002, in place of n2-00000001.\n", out)
+
+	for node, says := range map[string]string{"n1": "Node n1 leads already.\n", "n2": "Node n2 leads, in place of n1.\n"} {
+		code, out, _ = muster(t, servers, "cluster", "transfer-leader", node)
+		require.Equal(t, exitDone, code)
+		require.Equal(t, says, out)
+	}
+	code, out, _ = muster(t, servers, "cluster", "transfer-leader")
+	require.Equal(t, exitDone, code)
+	require.Equal(t, "Node n1 has handed leadership over; `muster status` tells to whom.\n", out)
 
 	code, out, _ = muster(t, "version")
 	require.Equal(t, exitDone, code)

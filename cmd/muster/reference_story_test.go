@@ -43,7 +43,7 @@ func (s *tutorial) play() {
 	s.write("srv/train/train.sh", train)
 	s.write("srv/eval/eval.sh", eval)
 	for _, chapter := range []func(){
-		s.alone, s.cluster, s.worlds, s.machines, s.look, s.watch, s.failure, s.stop, s.save, s.settings, s.alarms, s.rejoin, s.everything,
+		s.alone, s.cluster, s.worlds, s.machines, s.look, s.watch, s.failure, s.stop, s.save, s.settings, s.alarms, s.rejoin, s.transfer, s.everything,
 	} {
 		chapter()
 	}
@@ -266,6 +266,16 @@ func (s *tutorial) rejoin() {
 	})
 	s.run("muster cluster rejoin n2 --timeout 1m")
 	s.until("muster alarm list", says(`^No alarm is on`))
+}
+
+// transfer has n3 lead, and n1 again.
+func (s *tutorial) transfer() {
+	s.verb("cluster transfer-leader")
+	s.lead("n1")
+	s.run("muster cluster transfer-leader n3")
+	s.run("muster cluster transfer-leader n1")
+	s.prose("It comes to nothing where the node leads already:")
+	s.run("muster cluster transfer-leader n1")
 }
 
 // everything ends and begins again.

@@ -225,3 +225,12 @@ func (c *Cluster) RejoinNode(ctx context.Context, req *musterv1.RejoinNodeReques
 			return musterv1grpc.NewClusterServiceClient(conn).RejoinNode(ctx, req)
 		})
 }
+
+// TransferLeader hands leadership over, to the node that the request names or to any other one. It has no request id: when its outcome
+// is unknown it is not sent again; FindLeader tells what became of it.
+func (c *Cluster) TransferLeader(ctx context.Context, req *musterv1.TransferLeaderRequest) (*musterv1.TransferLeaderResponse, error) {
+	return do(ctx, c.client, verb{op: "transfer leader", once: true, stream: true}, nil,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.TransferLeaderResponse, error) {
+			return musterv1grpc.NewClusterServiceClient(conn).TransferLeader(ctx, req)
+		})
+}

@@ -40,6 +40,7 @@ var replies = map[string]func() proto.Message{
 	musterv1grpc.ClusterService_Set_FullMethodName:             func() proto.Message { return &musterv1.SetResponse{} },
 	musterv1grpc.ClusterService_ReleaseAlarm_FullMethodName:    func() proto.Message { return &musterv1.ReleaseAlarmResponse{} },
 	musterv1grpc.ClusterService_RejoinNode_FullMethodName:      func() proto.Message { return &musterv1.RejoinNodeResponse{} },
+	musterv1grpc.ClusterService_TransferLeader_FullMethodName:  func() proto.Message { return &musterv1.TransferLeaderResponse{} },
 	musterv1grpc.ClusterService_RegisterNode_FullMethodName:    func() proto.Message { return &musterv1.RegisterNodeResponse{} },
 }
 

@@ -51,6 +51,8 @@ type Node interface {
 	Peers() []*musterv1.NodeStatus
 	// Rejoin brings a wiped node back.
 	Rejoin(ctx context.Context, name string) (removed, added string, err error)
+	// TransferLeadership hands leadership to a node, any other one for "". With an error this node goes on leading.
+	TransferLeadership(ctx context.Context, to string) error
 }
 
 // Sessions serves member streams.

@@ -170,7 +170,7 @@ func TestDefect_D58_NothingIsToldThatDidNotChange(t *testing.T) {
 		a.say(t, "w[1].chat", "hello")
 		stranger := joinPeer(t, cl, "w", 2, nil)
 		for range 3 { // each elects a leader that knows nothing of what was told
-			require.NoError(t, c.Leader().Node.TransferLeadership(Within(t, 10*time.Second)))
+			require.NoError(t, c.Leader().Node.TransferLeadership(Within(t, 10*time.Second), ""))
 			time.Sleep(5 * time.Second)
 		}
 		require.Len(t, a.allTold(), 1)

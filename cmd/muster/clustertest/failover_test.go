@@ -103,7 +103,7 @@ func TestGrace_HundredElections_StillExpires(t *testing.T) {
 		for elections < 100 {
 			leader := c.Leader()
 			_, term, _ := leader.Node.System().Leading()
-			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second)))
+			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second), ""))
 			c.Eventually("the next leader", func() bool {
 				_, next, ok := c.Leader().Node.System().Leading()
 				return ok && next > term
@@ -132,7 +132,7 @@ func TestFlagsDiffer_DigestsEqual(t *testing.T) {
 		Join(t, cl, "w", 0)
 		for range 6 {
 			leader := c.Leader()
-			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second)))
+			require.NoError(t, leader.Node.TransferLeadership(Within(t, 10*time.Second), ""))
 			time.Sleep(3 * time.Second)
 		}
 		c.RequireConverged()

@@ -218,5 +218,7 @@ func (n *Node) Read(f func(StateAt)) {
 	n.raft.Read(func() { f(StateAt{n.machine.state, n.raft.Status().AppliedIndex}) })
 }
 
-// TransferLeadership hands leadership over to another node.
-func (n *Node) TransferLeadership(ctx context.Context) error { return n.raft.TransferLeadership(ctx) }
+// TransferLeadership hands leadership over to a node by its name, to any other one for "".
+func (n *Node) TransferLeadership(ctx context.Context, to string) error {
+	return n.raft.TransferLeadershipTo(ctx, to)
+}

@@ -1531,6 +1531,107 @@ func (x *RejoinNodeResponse) GetServerId() string {
 	return ""
 }
 
+// TransferLeaderRequest has the leader hand leadership over.
+type TransferLeaderRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the node to lead; empty = the one whose log is longest.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderRequest) Reset() {
+	*x = TransferLeaderRequest{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderRequest) ProtoMessage() {}
+
+func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TransferLeaderRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// TransferLeaderResponse tells who led and who leads.
+type TransferLeaderResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the node that led.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Name of the node that leads now; empty if that is not known yet. The same as `from` where that node led already.
+	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderResponse) Reset() {
+	*x = TransferLeaderResponse{}
+	mi := &file_muster_v1_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderResponse) ProtoMessage() {}
+
+func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muster_v1_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *TransferLeaderResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *TransferLeaderResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 // NodeRecord is a node's registration.
 type NodeRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1550,7 +1651,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[19]
+	mi := &file_muster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1663,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[19]
+	mi := &file_muster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1676,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NodeRecord) GetServerId() string {
@@ -1624,7 +1725,7 @@ type RegisterNodeRequest struct {
 
 func (x *RegisterNodeRequest) Reset() {
 	*x = RegisterNodeRequest{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[20]
+	mi := &file_muster_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1636,7 +1737,7 @@ func (x *RegisterNodeRequest) String() string {
 func (*RegisterNodeRequest) ProtoMessage() {}
 
 func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[20]
+	mi := &file_muster_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1649,7 +1750,7 @@ func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*RegisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RegisterNodeRequest) GetNode() *NodeRecord {
@@ -1668,7 +1769,7 @@ type RegisterNodeResponse struct {
 
 func (x *RegisterNodeResponse) Reset() {
 	*x = RegisterNodeResponse{}
-	mi := &file_muster_v1_cluster_proto_msgTypes[21]
+	mi := &file_muster_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1781,7 @@ func (x *RegisterNodeResponse) String() string {
 func (*RegisterNodeResponse) ProtoMessage() {}
 
 func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muster_v1_cluster_proto_msgTypes[21]
+	mi := &file_muster_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1794,7 @@ func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*RegisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_muster_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 var File_muster_v1_cluster_proto protoreflect.FileDescriptor
@@ -1815,7 +1916,12 @@ const file_muster_v1_cluster_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"]\n" +
 	"\x12RejoinNodeResponse\x12*\n" +
 	"\x11removed_server_id\x18\x01 \x01(\tR\x0fremovedServerId\x12\x1b\n" +
-	"\tserver_id\x18\x02 \x01(\tR\bserverId\"\x9a\x01\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\"+\n" +
+	"\x15TransferLeaderRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"<\n" +
+	"\x16TransferLeaderResponse\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\x9a\x01\n" +
 	"\n" +
 	"NodeRecord\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x12\n" +
@@ -1840,55 +1946,57 @@ func file_muster_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_muster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_muster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_muster_v1_cluster_proto_goTypes = []any{
-	(NodeStatus_NodeRole)(0),     // 0: muster.v1.NodeStatus.NodeRole
-	(Brake_State)(0),             // 1: muster.v1.Brake.State
-	(*Settings)(nil),             // 2: muster.v1.Settings
-	(*FindLeaderRequest)(nil),    // 3: muster.v1.FindLeaderRequest
-	(*FindLeaderResponse)(nil),   // 4: muster.v1.FindLeaderResponse
-	(*StatusRequest)(nil),        // 5: muster.v1.StatusRequest
-	(*StatusResponse)(nil),       // 6: muster.v1.StatusResponse
-	(*NodeStatus)(nil),           // 7: muster.v1.NodeStatus
-	(*StateStatus)(nil),          // 8: muster.v1.StateStatus
-	(*Brake)(nil),                // 9: muster.v1.Brake
-	(*SetRequest)(nil),           // 10: muster.v1.SetRequest
-	(*SettingChange)(nil),        // 11: muster.v1.SettingChange
-	(*SetResponse)(nil),          // 12: muster.v1.SetResponse
-	(*ReleaseAlarmRequest)(nil),  // 13: muster.v1.ReleaseAlarmRequest
-	(*ReleaseAlarmResponse)(nil), // 14: muster.v1.ReleaseAlarmResponse
-	(*SaveStateRequest)(nil),     // 15: muster.v1.SaveStateRequest
-	(*SaveStateResponse)(nil),    // 16: muster.v1.SaveStateResponse
-	(*RestoreStateRequest)(nil),  // 17: muster.v1.RestoreStateRequest
-	(*RestoreStateResponse)(nil), // 18: muster.v1.RestoreStateResponse
-	(*RejoinNodeRequest)(nil),    // 19: muster.v1.RejoinNodeRequest
-	(*RejoinNodeResponse)(nil),   // 20: muster.v1.RejoinNodeResponse
-	(*NodeRecord)(nil),           // 21: muster.v1.NodeRecord
-	(*RegisterNodeRequest)(nil),  // 22: muster.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil), // 23: muster.v1.RegisterNodeResponse
-	(*Timeouts)(nil),             // 24: muster.v1.Timeouts
-	(*LeaderHint)(nil),           // 25: muster.v1.LeaderHint
-	(Phase)(0),                   // 26: muster.v1.Phase
-	(*RequestMeta)(nil),          // 27: muster.v1.RequestMeta
+	(NodeStatus_NodeRole)(0),       // 0: muster.v1.NodeStatus.NodeRole
+	(Brake_State)(0),               // 1: muster.v1.Brake.State
+	(*Settings)(nil),               // 2: muster.v1.Settings
+	(*FindLeaderRequest)(nil),      // 3: muster.v1.FindLeaderRequest
+	(*FindLeaderResponse)(nil),     // 4: muster.v1.FindLeaderResponse
+	(*StatusRequest)(nil),          // 5: muster.v1.StatusRequest
+	(*StatusResponse)(nil),         // 6: muster.v1.StatusResponse
+	(*NodeStatus)(nil),             // 7: muster.v1.NodeStatus
+	(*StateStatus)(nil),            // 8: muster.v1.StateStatus
+	(*Brake)(nil),                  // 9: muster.v1.Brake
+	(*SetRequest)(nil),             // 10: muster.v1.SetRequest
+	(*SettingChange)(nil),          // 11: muster.v1.SettingChange
+	(*SetResponse)(nil),            // 12: muster.v1.SetResponse
+	(*ReleaseAlarmRequest)(nil),    // 13: muster.v1.ReleaseAlarmRequest
+	(*ReleaseAlarmResponse)(nil),   // 14: muster.v1.ReleaseAlarmResponse
+	(*SaveStateRequest)(nil),       // 15: muster.v1.SaveStateRequest
+	(*SaveStateResponse)(nil),      // 16: muster.v1.SaveStateResponse
+	(*RestoreStateRequest)(nil),    // 17: muster.v1.RestoreStateRequest
+	(*RestoreStateResponse)(nil),   // 18: muster.v1.RestoreStateResponse
+	(*RejoinNodeRequest)(nil),      // 19: muster.v1.RejoinNodeRequest
+	(*RejoinNodeResponse)(nil),     // 20: muster.v1.RejoinNodeResponse
+	(*TransferLeaderRequest)(nil),  // 21: muster.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil), // 22: muster.v1.TransferLeaderResponse
+	(*NodeRecord)(nil),             // 23: muster.v1.NodeRecord
+	(*RegisterNodeRequest)(nil),    // 24: muster.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),   // 25: muster.v1.RegisterNodeResponse
+	(*Timeouts)(nil),               // 26: muster.v1.Timeouts
+	(*LeaderHint)(nil),             // 27: muster.v1.LeaderHint
+	(Phase)(0),                     // 28: muster.v1.Phase
+	(*RequestMeta)(nil),            // 29: muster.v1.RequestMeta
 }
 var file_muster_v1_cluster_proto_depIdxs = []int32{
-	24, // 0: muster.v1.Settings.timeouts:type_name -> muster.v1.Timeouts
-	25, // 1: muster.v1.FindLeaderResponse.leader:type_name -> muster.v1.LeaderHint
-	25, // 2: muster.v1.StatusResponse.leader:type_name -> muster.v1.LeaderHint
+	26, // 0: muster.v1.Settings.timeouts:type_name -> muster.v1.Timeouts
+	27, // 1: muster.v1.FindLeaderResponse.leader:type_name -> muster.v1.LeaderHint
+	27, // 2: muster.v1.StatusResponse.leader:type_name -> muster.v1.LeaderHint
 	7,  // 3: muster.v1.StatusResponse.nodes:type_name -> muster.v1.NodeStatus
 	8,  // 4: muster.v1.StatusResponse.state:type_name -> muster.v1.StateStatus
 	0,  // 5: muster.v1.NodeStatus.role:type_name -> muster.v1.NodeStatus.NodeRole
-	26, // 6: muster.v1.StateStatus.phase:type_name -> muster.v1.Phase
+	28, // 6: muster.v1.StateStatus.phase:type_name -> muster.v1.Phase
 	2,  // 7: muster.v1.StateStatus.settings:type_name -> muster.v1.Settings
 	9,  // 8: muster.v1.StateStatus.brake:type_name -> muster.v1.Brake
 	1,  // 9: muster.v1.Brake.state:type_name -> muster.v1.Brake.State
-	27, // 10: muster.v1.SetRequest.meta:type_name -> muster.v1.RequestMeta
+	29, // 10: muster.v1.SetRequest.meta:type_name -> muster.v1.RequestMeta
 	11, // 11: muster.v1.SetRequest.changes:type_name -> muster.v1.SettingChange
 	2,  // 12: muster.v1.SetResponse.settings:type_name -> muster.v1.Settings
-	27, // 13: muster.v1.ReleaseAlarmRequest.meta:type_name -> muster.v1.RequestMeta
+	29, // 13: muster.v1.ReleaseAlarmRequest.meta:type_name -> muster.v1.RequestMeta
 	9,  // 14: muster.v1.ReleaseAlarmResponse.brake:type_name -> muster.v1.Brake
-	27, // 15: muster.v1.RestoreStateRequest.meta:type_name -> muster.v1.RequestMeta
-	21, // 16: muster.v1.RegisterNodeRequest.node:type_name -> muster.v1.NodeRecord
+	29, // 15: muster.v1.RestoreStateRequest.meta:type_name -> muster.v1.RequestMeta
+	23, // 16: muster.v1.RegisterNodeRequest.node:type_name -> muster.v1.NodeRecord
 	17, // [17:17] is the sub-list for method output_type
 	17, // [17:17] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
@@ -1910,7 +2018,7 @@ func file_muster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muster_v1_cluster_proto_rawDesc), len(file_muster_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -25,7 +25,7 @@ var File_muster_v1_cluster_service_proto protoreflect.FileDescriptor
 
 const file_muster_v1_cluster_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmuster/v1/cluster_service.proto\x12\tmuster.v1\x1a\x17muster/v1/cluster.proto2\xda\x04\n" +
+	"\x1fmuster/v1/cluster_service.proto\x12\tmuster.v1\x1a\x17muster/v1/cluster.proto2\xb1\x05\n" +
 	"\x0eClusterService\x12I\n" +
 	"\n" +
 	"FindLeader\x12\x1c.muster.v1.FindLeaderRequest\x1a\x1d.muster.v1.FindLeaderResponse\x12=\n" +
@@ -34,27 +34,30 @@ const file_muster_v1_cluster_service_proto_rawDesc = "" +
 	"\fRestoreState\x12\x1e.muster.v1.RestoreStateRequest\x1a\x1f.muster.v1.RestoreStateResponse(\x01\x12O\n" +
 	"\fRegisterNode\x12\x1e.muster.v1.RegisterNodeRequest\x1a\x1f.muster.v1.RegisterNodeResponse\x12I\n" +
 	"\n" +
-	"RejoinNode\x12\x1c.muster.v1.RejoinNodeRequest\x1a\x1d.muster.v1.RejoinNodeResponse\x124\n" +
+	"RejoinNode\x12\x1c.muster.v1.RejoinNodeRequest\x1a\x1d.muster.v1.RejoinNodeResponse\x12U\n" +
+	"\x0eTransferLeader\x12 .muster.v1.TransferLeaderRequest\x1a!.muster.v1.TransferLeaderResponse\x124\n" +
 	"\x03Set\x12\x15.muster.v1.SetRequest\x1a\x16.muster.v1.SetResponse\x12O\n" +
 	"\fReleaseAlarm\x12\x1e.muster.v1.ReleaseAlarmRequest\x1a\x1f.muster.v1.ReleaseAlarmResponseB2Z0muster/proto/muster/v1/musterv1grpc;musterv1grpcb\x06proto3"
 
 var file_muster_v1_cluster_service_proto_goTypes = []any{
-	(*v1.FindLeaderRequest)(nil),    // 0: muster.v1.FindLeaderRequest
-	(*v1.StatusRequest)(nil),        // 1: muster.v1.StatusRequest
-	(*v1.SaveStateRequest)(nil),     // 2: muster.v1.SaveStateRequest
-	(*v1.RestoreStateRequest)(nil),  // 3: muster.v1.RestoreStateRequest
-	(*v1.RegisterNodeRequest)(nil),  // 4: muster.v1.RegisterNodeRequest
-	(*v1.RejoinNodeRequest)(nil),    // 5: muster.v1.RejoinNodeRequest
-	(*v1.SetRequest)(nil),           // 6: muster.v1.SetRequest
-	(*v1.ReleaseAlarmRequest)(nil),  // 7: muster.v1.ReleaseAlarmRequest
-	(*v1.FindLeaderResponse)(nil),   // 8: muster.v1.FindLeaderResponse
-	(*v1.StatusResponse)(nil),       // 9: muster.v1.StatusResponse
-	(*v1.SaveStateResponse)(nil),    // 10: muster.v1.SaveStateResponse
-	(*v1.RestoreStateResponse)(nil), // 11: muster.v1.RestoreStateResponse
-	(*v1.RegisterNodeResponse)(nil), // 12: muster.v1.RegisterNodeResponse
-	(*v1.RejoinNodeResponse)(nil),   // 13: muster.v1.RejoinNodeResponse
-	(*v1.SetResponse)(nil),          // 14: muster.v1.SetResponse
-	(*v1.ReleaseAlarmResponse)(nil), // 15: muster.v1.ReleaseAlarmResponse
+	(*v1.FindLeaderRequest)(nil),      // 0: muster.v1.FindLeaderRequest
+	(*v1.StatusRequest)(nil),          // 1: muster.v1.StatusRequest
+	(*v1.SaveStateRequest)(nil),       // 2: muster.v1.SaveStateRequest
+	(*v1.RestoreStateRequest)(nil),    // 3: muster.v1.RestoreStateRequest
+	(*v1.RegisterNodeRequest)(nil),    // 4: muster.v1.RegisterNodeRequest
+	(*v1.RejoinNodeRequest)(nil),      // 5: muster.v1.RejoinNodeRequest
+	(*v1.TransferLeaderRequest)(nil),  // 6: muster.v1.TransferLeaderRequest
+	(*v1.SetRequest)(nil),             // 7: muster.v1.SetRequest
+	(*v1.ReleaseAlarmRequest)(nil),    // 8: muster.v1.ReleaseAlarmRequest
+	(*v1.FindLeaderResponse)(nil),     // 9: muster.v1.FindLeaderResponse
+	(*v1.StatusResponse)(nil),         // 10: muster.v1.StatusResponse
+	(*v1.SaveStateResponse)(nil),      // 11: muster.v1.SaveStateResponse
+	(*v1.RestoreStateResponse)(nil),   // 12: muster.v1.RestoreStateResponse
+	(*v1.RegisterNodeResponse)(nil),   // 13: muster.v1.RegisterNodeResponse
+	(*v1.RejoinNodeResponse)(nil),     // 14: muster.v1.RejoinNodeResponse
+	(*v1.TransferLeaderResponse)(nil), // 15: muster.v1.TransferLeaderResponse
+	(*v1.SetResponse)(nil),            // 16: muster.v1.SetResponse
+	(*v1.ReleaseAlarmResponse)(nil),   // 17: muster.v1.ReleaseAlarmResponse
 }
 var file_muster_v1_cluster_service_proto_depIdxs = []int32{
 	0,  // 0: muster.v1.ClusterService.FindLeader:input_type -> muster.v1.FindLeaderRequest
@@ -63,18 +66,20 @@ var file_muster_v1_cluster_service_proto_depIdxs = []int32{
 	3,  // 3: muster.v1.ClusterService.RestoreState:input_type -> muster.v1.RestoreStateRequest
 	4,  // 4: muster.v1.ClusterService.RegisterNode:input_type -> muster.v1.RegisterNodeRequest
 	5,  // 5: muster.v1.ClusterService.RejoinNode:input_type -> muster.v1.RejoinNodeRequest
-	6,  // 6: muster.v1.ClusterService.Set:input_type -> muster.v1.SetRequest
-	7,  // 7: muster.v1.ClusterService.ReleaseAlarm:input_type -> muster.v1.ReleaseAlarmRequest
-	8,  // 8: muster.v1.ClusterService.FindLeader:output_type -> muster.v1.FindLeaderResponse
-	9,  // 9: muster.v1.ClusterService.Status:output_type -> muster.v1.StatusResponse
-	10, // 10: muster.v1.ClusterService.SaveState:output_type -> muster.v1.SaveStateResponse
-	11, // 11: muster.v1.ClusterService.RestoreState:output_type -> muster.v1.RestoreStateResponse
-	12, // 12: muster.v1.ClusterService.RegisterNode:output_type -> muster.v1.RegisterNodeResponse
-	13, // 13: muster.v1.ClusterService.RejoinNode:output_type -> muster.v1.RejoinNodeResponse
-	14, // 14: muster.v1.ClusterService.Set:output_type -> muster.v1.SetResponse
-	15, // 15: muster.v1.ClusterService.ReleaseAlarm:output_type -> muster.v1.ReleaseAlarmResponse
-	8,  // [8:16] is the sub-list for method output_type
-	0,  // [0:8] is the sub-list for method input_type
+	6,  // 6: muster.v1.ClusterService.TransferLeader:input_type -> muster.v1.TransferLeaderRequest
+	7,  // 7: muster.v1.ClusterService.Set:input_type -> muster.v1.SetRequest
+	8,  // 8: muster.v1.ClusterService.ReleaseAlarm:input_type -> muster.v1.ReleaseAlarmRequest
+	9,  // 9: muster.v1.ClusterService.FindLeader:output_type -> muster.v1.FindLeaderResponse
+	10, // 10: muster.v1.ClusterService.Status:output_type -> muster.v1.StatusResponse
+	11, // 11: muster.v1.ClusterService.SaveState:output_type -> muster.v1.SaveStateResponse
+	12, // 12: muster.v1.ClusterService.RestoreState:output_type -> muster.v1.RestoreStateResponse
+	13, // 13: muster.v1.ClusterService.RegisterNode:output_type -> muster.v1.RegisterNodeResponse
+	14, // 14: muster.v1.ClusterService.RejoinNode:output_type -> muster.v1.RejoinNodeResponse
+	15, // 15: muster.v1.ClusterService.TransferLeader:output_type -> muster.v1.TransferLeaderResponse
+	16, // 16: muster.v1.ClusterService.Set:output_type -> muster.v1.SetResponse
+	17, // 17: muster.v1.ClusterService.ReleaseAlarm:output_type -> muster.v1.ReleaseAlarmResponse
+	9,  // [9:18] is the sub-list for method output_type
+	0,  // [0:9] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

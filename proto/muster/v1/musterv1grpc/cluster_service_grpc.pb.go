@@ -20,14 +20,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ClusterService_FindLeader_FullMethodName   = "/muster.v1.ClusterService/FindLeader"
-	ClusterService_Status_FullMethodName       = "/muster.v1.ClusterService/Status"
-	ClusterService_SaveState_FullMethodName    = "/muster.v1.ClusterService/SaveState"
-	ClusterService_RestoreState_FullMethodName = "/muster.v1.ClusterService/RestoreState"
-	ClusterService_RegisterNode_FullMethodName = "/muster.v1.ClusterService/RegisterNode"
-	ClusterService_RejoinNode_FullMethodName   = "/muster.v1.ClusterService/RejoinNode"
-	ClusterService_Set_FullMethodName          = "/muster.v1.ClusterService/Set"
-	ClusterService_ReleaseAlarm_FullMethodName = "/muster.v1.ClusterService/ReleaseAlarm"
+	ClusterService_FindLeader_FullMethodName     = "/muster.v1.ClusterService/FindLeader"
+	ClusterService_Status_FullMethodName         = "/muster.v1.ClusterService/Status"
+	ClusterService_SaveState_FullMethodName      = "/muster.v1.ClusterService/SaveState"
+	ClusterService_RestoreState_FullMethodName   = "/muster.v1.ClusterService/RestoreState"
+	ClusterService_RegisterNode_FullMethodName   = "/muster.v1.ClusterService/RegisterNode"
+	ClusterService_RejoinNode_FullMethodName     = "/muster.v1.ClusterService/RejoinNode"
+	ClusterService_TransferLeader_FullMethodName = "/muster.v1.ClusterService/TransferLeader"
+	ClusterService_Set_FullMethodName            = "/muster.v1.ClusterService/Set"
+	ClusterService_ReleaseAlarm_FullMethodName   = "/muster.v1.ClusterService/ReleaseAlarm"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -48,6 +49,8 @@ type ClusterServiceClient interface {
 	RegisterNode(ctx context.Context, in *v1.RegisterNodeRequest, opts ...grpc.CallOption) (*v1.RegisterNodeResponse, error)
 	// RejoinNode brings a wiped node back as a new server.
 	RejoinNode(ctx context.Context, in *v1.RejoinNodeRequest, opts ...grpc.CallOption) (*v1.RejoinNodeResponse, error)
+	// TransferLeader hands leadership to another node: what is under way lands first, and nothing is lost.
+	TransferLeader(ctx context.Context, in *v1.TransferLeaderRequest, opts ...grpc.CallOption) (*v1.TransferLeaderResponse, error)
 	// Set changes settings of the cluster.
 	Set(ctx context.Context, in *v1.SetRequest, opts ...grpc.CallOption) (*v1.SetResponse, error)
 	// ReleaseAlarm has the mass-expiry brake let go.
@@ -134,6 +137,16 @@ func (c *clusterServiceClient) RejoinNode(ctx context.Context, in *v1.RejoinNode
 	return out, nil
 }
 
+func (c *clusterServiceClient) TransferLeader(ctx context.Context, in *v1.TransferLeaderRequest, opts ...grpc.CallOption) (*v1.TransferLeaderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.TransferLeaderResponse)
+	err := c.cc.Invoke(ctx, ClusterService_TransferLeader_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *clusterServiceClient) Set(ctx context.Context, in *v1.SetRequest, opts ...grpc.CallOption) (*v1.SetResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.SetResponse)
@@ -172,6 +185,8 @@ type ClusterServiceServer interface {
 	RegisterNode(context.Context, *v1.RegisterNodeRequest) (*v1.RegisterNodeResponse, error)
 	// RejoinNode brings a wiped node back as a new server.
 	RejoinNode(context.Context, *v1.RejoinNodeRequest) (*v1.RejoinNodeResponse, error)
+	// TransferLeader hands leadership to another node: what is under way lands first, and nothing is lost.
+	TransferLeader(context.Context, *v1.TransferLeaderRequest) (*v1.TransferLeaderResponse, error)
 	// Set changes settings of the cluster.
 	Set(context.Context, *v1.SetRequest) (*v1.SetResponse, error)
 	// ReleaseAlarm has the mass-expiry brake let go.
@@ -203,6 +218,9 @@ func (UnimplementedClusterServiceServer) RegisterNode(context.Context, *v1.Regis
 }
 func (UnimplementedClusterServiceServer) RejoinNode(context.Context, *v1.RejoinNodeRequest) (*v1.RejoinNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejoinNode not implemented")
+}
+func (UnimplementedClusterServiceServer) TransferLeader(context.Context, *v1.TransferLeaderRequest) (*v1.TransferLeaderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeader not implemented")
 }
 func (UnimplementedClusterServiceServer) Set(context.Context, *v1.SetRequest) (*v1.SetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Set not implemented")
@@ -321,6 +339,24 @@ func _ClusterService_RejoinNode_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_TransferLeader_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.TransferLeaderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).TransferLeader(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_TransferLeader_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).TransferLeader(ctx, req.(*v1.TransferLeaderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ClusterService_Set_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(v1.SetRequest)
 	if err := dec(in); err != nil {
@@ -379,6 +415,10 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejoinNode",
 			Handler:    _ClusterService_RejoinNode_Handler,
+		},
+		{
+			MethodName: "TransferLeader",
+			Handler:    _ClusterService_TransferLeader_Handler,
 		},
 		{
 			MethodName: "Set",
