@@ -28,7 +28,7 @@ type cli struct {
 func commands(c *cli) []*cobra.Command {
 	return []*cobra.Command{
 		newDev(c), newServer(c), newHost(c), newRun(c), newWorld(c), newPs(c), newView(c), newExplain(c), newLogs(c), newStart(c), newStop(c), newAlarm(c), newWatch(c),
-		newStatus(c), newState(c), newClusterCommand(c), newShim(c), newVersion(c),
+		newStatus(c), newState(c), newClusterCommand(c), newBench(c), newShim(c), newVersion(c),
 	}
 }
 

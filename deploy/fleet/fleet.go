@@ -27,7 +27,12 @@ type Fleet struct {
 	Muster  string // the binary
 	Dir     string // of data, logs and whatever the processes write
 	Servers []*Server
-	Client  *client.Client // of the servers, which Connect connects
+	Client  *client.Client // of the servers, while they run
+
+	// Places are where the servers listen, to be set before they are started; nil = at free ports of loopback. Within, if not nil, is
+	// the command line that a server is run by, such as one that puts it into a network namespace.
+	Places []string
+	Within func(server string) []string
 
 	began time.Time
 	all   []*Process

@@ -113,6 +113,19 @@ func (p *Process) Terminate() error {
 	return nil
 }
 
+// Pause stops the process where it is; Continue has it go on.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Continue has a paused process go on.
+func (p *Process) Continue() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("%v to %s: %w", s, p.Name, err)
+	}
+	return nil
+}
+
 // Failed is the first process that has ended with an error and was not killed.
 func (f *Fleet) Failed() error {
 	for _, p := range f.all {

@@ -22,6 +22,8 @@ const (
 	Grace          = 2 * time.Second
 )
 
+const servers = 3
+
 // Server is one node of the cluster, whether it runs or not.
 type Server struct {
 	Name    string
@@ -33,9 +35,11 @@ type Server struct {
 
 // StartServers starts three servers with empty data directories, waits until they are one cluster, and names the leader.
 func (f *Fleet) StartServers(ctx context.Context) (leader string, err error) {
-	addresses, err := freeAddresses(3)
-	if err != nil {
-		return "", err
+	addresses := f.Places
+	if addresses == nil {
+		if addresses, err = freeAddresses(servers); err != nil {
+			return "", err
+		}
 	}
 	f.Servers = nil
 	for i, address := range addresses {
@@ -73,9 +77,12 @@ func (f *Fleet) StartServer(s *Server) error {
 	for _, peer := range f.Servers {
 		peers = append(peers, peer.Name+"="+peer.Address)
 	}
-	process, err := f.Start(s.Name, exec.Command(f.Muster, "server",
-		"--node", s.Name, "--peers", strings.Join(peers, ","), "--data-dir", s.data,
-		"--report-interval", reportInterval.String(), "--lease", Lease.String(), "--grace", Grace.String()))
+	line := []string{f.Muster, "server", "--node", s.Name, "--peers", strings.Join(peers, ","), "--data-dir", s.data,
+		"--report-interval", reportInterval.String(), "--lease", Lease.String(), "--grace", Grace.String()}
+	if f.Within != nil {
+		line = append(append(f.Within(s.Name), line...), "--insecure")
+	}
+	process, err := f.Start(s.Name, exec.Command(line[0], line[1:]...))
 	if err != nil {
 		return err
 	}
@@ -85,6 +92,15 @@ func (f *Fleet) StartServer(s *Server) error {
 
 // KillLeader kills the node that leads, and waits until it is gone.
 func (f *Fleet) KillLeader(ctx context.Context) (*Server, error) {
+	s, err := f.Leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Process.Kill()
+}
+
+// Leader is the node that leads.
+func (f *Fleet) Leader(ctx context.Context) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	leader, err := f.Client.Cluster().FindLeader(ctx)
@@ -93,7 +109,7 @@ func (f *Fleet) KillLeader(ctx context.Context) (*Server, error) {
 	}
 	for _, s := range f.Servers {
 		if s.Name == leader.GetNode() {
-			return s, s.Process.Kill()
+			return s, nil
 		}
 	}
 	return nil, fmt.Errorf("there is no node %q", leader.GetNode())

@@ -1,0 +1,235 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"muster/deploy/fleet"
+)
+
+// Config of a measurement.
+type Config struct {
+	// Muster is the server's binary.
+	Muster string
+	// Mode is one of Kill, Pause, Partition, Transfer, Rolling.
+	Mode string
+	// Trials is how often; a trial of Rolling changes three nodes.
+	Trials int
+	// Keep keeps the directory with logs and data.
+	Keep bool
+	// Progress gets a line per trial; nil = nobody.
+	Progress io.Writer
+}
+
+// Result is what was measured. Times are in milliseconds.
+type Result struct {
+	Mode   string `json:"mode"`
+	Trials int    `json:"trials"` // samples: one for each change
+	Spread        // from the last acknowledged write before to the first after
+	// SlowDisk is how many of them had an fsync above 50 ms within; WithoutThem is the rest.
+	SlowDisk    int    `json:"slow_disk"`
+	WithoutThem Spread `json:"without_slow_disk"`
+
+	FalseExpiries      int `json:"false_expiries"`
+	ConnectionFailures int `json:"connection_failures"`
+	Failed             int `json:"failed"` // requests
+	Lost               int `json:"lost"`   // requests and orders
+	Doubled            int `json:"doubled"`
+	Writes             int `json:"writes"`
+
+	// DeadDetectionExcess is by how much a member that died with the leader was taken for alive longer than its lease, the change of
+	// leader and what was not charged; the most of all trials.
+	DeadDetectionExcess float64 `json:"dead_detection_excess_ms"`
+	Uncharged           float64 `json:"uncharged_ms"` // the most of all trials
+	FsyncP99            float64 `json:"fsync_p99_ms"`
+	// Errors are the first few of what failed.
+	Errors []string `json:"errors,omitempty"`
+}
+
+const (
+	// trialLimit bounds a trial, startLimit what is around all of them.
+	trialLimit = 45 * time.Second
+	startLimit = 2 * time.Minute
+	// flowing is how many writes have to be acknowledged before and after a change.
+	flowing = 5
+	// maxErrors are told.
+	maxErrors = 5
+)
+
+// run is one measurement under way.
+type run struct {
+	cfg     Config
+	fleet   *fleet.Fleet
+	load    *load
+	network *network
+	pauses  []timed
+	dead    map[uint32]time.Duration // the pause of the trial that each victim died in, by rank
+}
+
+// Failover measures. It is an error where something did not work, not where the numbers are bad.
+func Failover(cfg Config) (result Result, err error) {
+	var n *network
+	if cfg.Mode == Partition {
+		if n, err = insideNetwork(); err != nil {
+			return Result{}, err
+		}
+	}
+	limit := startLimit + time.Duration(cfg.Trials)*trialLimit
+	err = fleet.Play(cfg.Muster, cfg.Keep, limit, func(ctx context.Context, f *fleet.Fleet) error {
+		r := &run{cfg: cfg, fleet: f, network: n, dead: map[uint32]time.Duration{}}
+		if n != nil {
+			f.Places, f.Within = n.places(), n.within
+		}
+		result, err = r.measure(ctx)
+		return err
+	})
+	return result, err
+}
+
+func (r *run) measure(ctx context.Context) (_ Result, err error) {
+	if _, err := r.fleet.StartServers(ctx); err != nil {
+		return Result{}, err
+	}
+	r.load, err = startLoad(ctx, r.fleet.Addresses(), r.fleet.Dir)
+	if err == nil {
+		err = r.trials(ctx)
+	}
+	lost := 0
+	if err == nil {
+		lost, err = r.settle(ctx)
+	}
+	if err = errors.Join(err, r.load.end()); err != nil {
+		return Result{}, err
+	}
+	return r.result(lost), r.fleet.EndServers(ctx)
+}
+
+func (r *run) trials(ctx context.Context) error {
+	for i := range r.cfg.Trials {
+		if err := r.trial(ctx, uint32(i)); err != nil {
+			return fmt.Errorf("trial %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// trial does what the mode does once, with a member that dies in the same moment and orders under way.
+func (r *run) trial(ctx context.Context, number uint32) error {
+	all, err := r.happenings(ctx)
+	if err != nil {
+		return err
+	}
+	die, err := r.load.victim(ctx, number)
+	if err != nil {
+		return err
+	}
+	var longest time.Duration
+	for i, h := range all {
+		if err := r.flow(ctx, time.Now()); err != nil {
+			return err
+		}
+		ordered := make(chan error, 1)
+		go func() { ordered <- r.load.restart(ctx) }()
+		died := make(chan error, 1)
+		began := time.Now()
+		if i == 0 {
+			go func() { died <- die() }()
+		} else {
+			died <- nil
+		}
+		if err := h.do(ctx); err != nil {
+			return err
+		}
+		done := time.Now()
+		if err := r.flow(ctx, done); err != nil {
+			return err
+		}
+		pause := r.load.writer.pause(began, time.Now())
+		r.pauses = append(r.pauses, pause)
+		longest = max(longest, pause.took())
+		r.progress(number, h.name, pause.took())
+		if err := errors.Join(<-ordered, <-died, h.after(ctx)); err != nil {
+			return err
+		}
+		if _, err := r.fleet.AwaitServers(ctx, 0); err != nil {
+			return err
+		}
+	}
+	r.dead[number] = longest
+	return nil
+}
+
+// flow waits until some writes are acknowledged that began at since or later.
+func (r *run) flow(ctx context.Context, since time.Time) error {
+	err := r.fleet.Await(ctx, "acknowledged writes", func(context.Context) (bool, error) {
+		return r.load.writer.writes(since) >= flowing, nil
+	})
+	if err != nil {
+		return errors.Join(err, r.load.writer.trouble())
+	}
+	return nil
+}
+
+func (r *run) progress(number uint32, node string, pause time.Duration) {
+	if r.cfg.Progress != nil {
+		fmt.Fprintf(r.cfg.Progress, "%s %d/%d: %s, %.1f ms\n", r.cfg.Mode, number+1, r.cfg.Trials, node, ms(pause))
+	}
+}
+
+// settle waits until what died has expired and what was ordered runs. It returns how many ranks do not run all the same.
+func (r *run) settle(ctx context.Context) (lost int, err error) {
+	patient, cancel := context.WithTimeoutCause(ctx, fleet.Patience, fmt.Errorf("not within %v", fleet.Patience))
+	defer cancel()
+	if err := r.load.observer.await(patient); err != nil {
+		return 0, err
+	}
+	for {
+		if lost, err = r.load.ranksLost(ctx); err != nil || lost == 0 {
+			return 0, err
+		}
+		if rest(patient, 50*time.Millisecond) != nil {
+			return lost, nil
+		}
+	}
+}
+
+// result sums up a load that has ended.
+func (r *run) result(ranksLost int) Result {
+	w, o := r.load.writer, r.load.observer
+	var all, clean []time.Duration
+	for _, p := range r.pauses {
+		all = append(all, p.took())
+		if !r.load.disk.wasSlow(p.began, p.ended) {
+			clean = append(clean, p.took())
+		}
+	}
+	excess, uncharged := r.detection()
+	result := Result{
+		Mode: r.cfg.Mode, Trials: len(all), Spread: spreadOf(all), SlowDisk: len(all) - len(clean), WithoutThem: spreadOf(clean),
+		FalseExpiries: o.falseExpiries, ConnectionFailures: o.undeliverable,
+		Failed: w.failed, Lost: w.lost + ranksLost, Doubled: w.doubled + r.load.orders.doubled(), Writes: len(w.acks),
+		DeadDetectionExcess: ms(excess), Uncharged: ms(uncharged), FsyncP99: spreadOf(r.load.disk.took()).P99,
+	}
+	for _, err := range append(w.errs, r.load.disk.err, o.err) {
+		if err != nil && len(result.Errors) < maxErrors {
+			result.Errors = append(result.Errors, err.Error())
+		}
+	}
+	return result
+}
+
+// detection is the most of what the dead members' expiries took too long, and of what was not charged.
+func (r *run) detection() (excess, uncharged time.Duration) {
+	first := true
+	for rank, v := range r.load.observer.victims {
+		e, u := v.excess(fleet.Lease, r.dead[rank])
+		if first || e > excess {
+			excess = e
+		}
+		uncharged, first = max(uncharged, u), false
+	}
+	return excess, uncharged
+}
