@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/singleflight"
 )
 
 // Client talks to one cluster. It is made by New and ended by Close.
@@ -13,6 +14,7 @@ type Client struct {
 	servers *servers
 	leader  leader
 	numbers numbers
+	asks    singleflight.Group
 
 	// ctx ends with Close; the members' goroutines live in it.
 	ctx    context.Context

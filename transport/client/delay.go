@@ -17,9 +17,20 @@ func newDelay(least, most time.Duration) *delay {
 
 // wait pauses, each time up to twice as long. The error is the context's.
 func (d *delay) wait(ctx context.Context) error {
-	timer := time.NewTimer(jitter(d.next))
-	defer timer.Stop()
+	return sleep(ctx, d.take())
+}
+
+// take is the next pause, each time up to twice as long.
+func (d *delay) take() time.Duration {
+	pause := jitter(d.next)
 	d.next = min(2*d.next, d.most)
+	return pause
+}
+
+// sleep pauses. The error is the context's.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil

@@ -16,8 +16,12 @@ const (
 	// must not hold a call for longer than an election takes.
 	firstAttempt   = 2 * time.Second
 	longestAttempt = 16 * time.Second
-	// Pauses between attempts; the long ones are for a server that has too much to do.
+	// What an answer is waited for before the others are asked whether there is another leader by now; doubled each time.
+	firstHang, longestHang = 100 * time.Millisecond, time.Second
+	// Pauses between attempts; the long ones are for a server that has too much to do, and the shortest is before the first look for
+	// another leader, which is often there within milliseconds.
 	firstPause, longestPause         = 20 * time.Millisecond, 150 * time.Millisecond
+	firstAsk                         = 2 * time.Millisecond
 	firstLongPause, longestLongPause = 100 * time.Millisecond, 2 * time.Second
 )
 
@@ -58,6 +62,7 @@ type attempts struct {
 	refusal            *musterv1.Refusal
 	last               error
 	pause, longPause   *delay
+	ask                *delay // before each round of asking within a pause
 }
 
 // do sends one request until it is answered, refused by a rule, or the context ends. r may be nil for reads.
@@ -66,6 +71,7 @@ func do[T any](ctx context.Context, c *Client, v verb, r *request, attempt func(
 	a := &attempts{
 		client: c, verb: v, limit: firstAttempt,
 		pause:     newDelay(firstPause, longestPause),
+		ask:       newDelay(firstAsk, longestPause),
 		longPause: newDelay(firstLongPause, longestLongPause),
 	}
 	ctx, cancel := c.untilClosed(ctx)
@@ -92,6 +98,8 @@ func try[T any](ctx context.Context, a *attempts, attempt func(context.Context, 
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, a.limit)
 		defer cancel()
+		hangs := time.AfterFunc(firstHang, func() { a.client.lookElsewhere(ctx, a.address, cancel) })
+		defer hangs.Stop()
 	}
 	conn, err := a.client.servers.connect(ctx, a.address)
 	if err != nil {
@@ -100,7 +108,7 @@ func try[T any](ctx context.Context, a *attempts, attempt func(context.Context, 
 	}
 	a.connected = true
 	answer, err := attempt(ctx, conn)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		a.limit = min(2*a.limit, longestAttempt)
 	}
 	return answer, err
@@ -150,10 +158,30 @@ func (a *attempts) failed(ctx context.Context, r *request, err error) error {
 	if news {
 		return nil
 	}
-	if reason != musterv1.Reason_REASON_STALE && reason != musterv1.Reason_REASON_REQUEST_TOO_OLD {
-		a.client.leader.doubt(a.address)
+	if reason == musterv1.Reason_REASON_STALE || reason == musterv1.Reason_REASON_REQUEST_TOO_OLD {
+		return a.rest(ctx, a.pause)
 	}
-	return a.rest(ctx, a.pause)
+	a.client.leader.doubt(a.address)
+	return a.seek(ctx, reason == musterv1.Reason_REASON_NO_LEADER || reason == musterv1.Reason_REASON_NOT_LEADER)
+}
+
+// seek looks for a leader until one is known, for the pause that is due at most: then another server is tried all the same. between says
+// that the last one asked answered that it does not lead yet, or not any more: its word that it leads now is worth another attempt.
+func (a *attempts) seek(ctx context.Context, between bool) error {
+	due := time.Now().Add(a.pause.take())
+	for a.client.leader.address() == "" {
+		left := time.Until(due)
+		if left <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, min(left, a.ask.take())); err != nil {
+			return a.giveUp(outOfTime(ctx))
+		}
+		if leads := a.client.ask(ctx); between && leads != "" {
+			a.client.leader.trust(leads)
+		}
+	}
+	return nil
 }
 
 func (a *attempts) rest(ctx context.Context, pause *delay) error {

@@ -1,0 +1,58 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// askTime is how long a server is given to say who leads.
+const askTime = 100 * time.Millisecond
+
+// ask asks all servers at once who leads, and follows the greatest. It gives the address of the greatest leader known if that one itself
+// has said so just now. Calls that come while others are asking share their answer: however many lose a leader at once, each server is
+// asked by one of them.
+func (c *Client) ask(ctx context.Context) string {
+	select {
+	case answer := <-c.asks.DoChan("", func() (any, error) { return c.askAll(), nil }):
+		return answer.Val.(string)
+	case <-ctx.Done():
+		return ""
+	}
+}
+
+// askAll is one round. It ends with the first answer that settles who leads: a greater leader than known before, or the known one itself.
+func (c *Client) askAll() string {
+	ctx, cancel := context.WithTimeout(c.ctx, askTime)
+	defer cancel()
+	addresses := c.servers.all()
+	answers := make(chan leaderAnswer, len(addresses)) // room for all: nobody is left behind sending
+	for _, address := range addresses {
+		go func() { answers <- c.askLeader(ctx, address, 0) }()
+	}
+	for range addresses {
+		answer := <-answers
+		news := c.follow(answer.hint)
+		if answer.hint.GetAddress() == answer.address && compareLeaders(answer.hint, c.leader.greatest()) == 0 {
+			return answer.address
+		}
+		if news {
+			return ""
+		}
+	}
+	return ""
+}
+
+// lookElsewhere asks for another leader while a server keeps a call waiting, and cancels the call once there is one: a leader that hangs
+// says nothing, and its successor is there long before the call would be given up.
+func (c *Client) lookElsewhere(ctx context.Context, address string, cancel context.CancelFunc) {
+	for pause := newDelay(firstHang, longestHang); ; {
+		c.ask(ctx)
+		if leader := c.leader.address(); leader != "" && leader != address {
+			cancel()
+			return
+		}
+		if pause.wait(ctx) != nil {
+			return
+		}
+	}
+}
