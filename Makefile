@@ -7,13 +7,17 @@ FUZZTIME ?= 30s
 # How many histories "make histories" draws.
 HISTORIES ?= 10000
 
+# How much of "make failover" is done, in percent, and how long "make soak" takes.
+FAILOVER ?= 100
+SOAK ?= 10m
+
 TOOLS := $(CURDIR)/.build/tools
 BUF := $(TOOLS)/buf
 STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test lint generate check-generate regenerate demo torture cluster cluster-stop fuzz histories clean
+.PHONY: help build test lint generate check-generate regenerate demo torture failover soak cluster cluster-stop fuzz histories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +57,15 @@ demo: build ## three servers, two host agents, killed leaders, ranks and agents,
 torture: build ## ten worlds of programs over four agents while the leader is killed every three seconds: over a minute
 	go build -o .build/ ./deploy/torture
 	.build/torture -muster ./muster
+
+# etcdbench is a module of its own: nothing else needs etcd.
+failover: build ## what a change of the leader costs, and what it costs etcd, in FAILOVER (100) percent of eight minutes
+	go build -o .build/ ./deploy/failover
+	cd cmd/etcdbench && go build -o ../../.build/ .
+	.build/failover -muster ./muster -etcdbench .build/etcdbench -percent $(FAILOVER)
+
+soak: build ## full load and two busy loops for SOAK (10m), in which no leader may change
+	./muster bench soak --duration $(SOAK)
 
 cluster: build ## start three local nodes in the background, data below .muster/
 	deploy/cluster.sh start

@@ -22,6 +22,8 @@ import (
 const (
 	// askInterval is between two rounds of asking, and how long a round waits for answers.
 	askInterval = 20 * time.Millisecond
+	// firstInterval is between the first two, and doubled from then on: the other voter has most likely seen nothing yet, and will at once.
+	firstInterval = 4 * time.Millisecond
 	// deathPatience bounds finding out whether a leader's process is gone.
 	deathPatience = 250 * time.Millisecond
 	// deathPause is between two looks while that is not clear: a port that is being closed answers this and that.
@@ -93,13 +95,13 @@ func (s *suspector) look(b brokenConn) {
 	s.n.logger.Info("the leader's process is gone: asking the others", "leader", now.leader, "term", now.term)
 	s.suspect(&now)
 	defer s.suspect(nil)
-	for s.holds(r, now) && s.n.ctx.Err() == nil {
+	for interval := firstInterval; s.holds(r, now) && s.n.ctx.Err() == nil; interval = min(2*interval, askInterval) {
 		round := time.Now()
 		if s.mayStand(now, false) && s.ask(r, now) && s.holds(r, now) && s.mayStand(now, true) {
 			s.stand(r, now)
 			return
 		}
-		s.n.pause(askInterval - time.Since(round))
+		s.n.pause(interval - time.Since(round))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"muster/deploy/fleet"
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/client"
@@ -90,6 +91,8 @@ func (o *observer) died(rank uint32) {
 
 // await waits until all victims have expired.
 func (o *observer) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, fleet.Patience, fmt.Errorf("not within %v", fleet.Patience))
+	defer cancel()
 	for {
 		o.mu.Lock()
 		left, changed := 0, o.settled

@@ -1,0 +1,119 @@
+// Command failover has muster bench failover measure every mode, and etcdbench measure etcd in the same run, and puts their results together.
+// The last line it prints is JSON.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"strconv"
+)
+
+// mode is what is measured, and how often by default.
+type mode struct {
+	name   string
+	trials int
+}
+
+var modes = []mode{{"kill", 100}, {"pause", 20}, {"partition", 20}, {"transfer", 50}, {"rolling", 5}}
+
+// figures are what a measurement says in its last line.
+type figures struct {
+	Trials int     `json:"trials"`
+	P50    float64 `json:"p50_ms"`
+	P99    float64 `json:"p99_ms"`
+	Max    float64 `json:"max_ms"`
+}
+
+// counts are the part of it that is added up.
+type counts struct {
+	FalseExpiries int `json:"false_expiries"`
+	Failed        int `json:"failed"`
+	Lost          int `json:"lost"`
+	Doubled       int `json:"doubled"`
+}
+
+// measured is a last line as a whole.
+type measured struct {
+	figures
+	counts
+	ConnectionFailures int     `json:"connection_failures"`
+	Excess             float64 `json:"dead_detection_excess_ms"`
+}
+
+// etcdFigures are what is told of etcd.
+type etcdFigures struct {
+	Trials int     `json:"trials"`
+	P50    float64 `json:"p50_ms"`
+}
+
+// summary is the last line of all.
+type summary struct {
+	Kill      figures     `json:"kill"`
+	Pause     figures     `json:"pause"`
+	Partition figures     `json:"partition"`
+	Transfer  figures     `json:"transfer"`
+	Rolling   figures     `json:"rolling"`
+	Etcd      etcdFigures `json:"etcd_kill"`
+	Ratio     float64     `json:"ratio"` // etcd's median by ours
+	counts
+	Excess float64 `json:"dead_detection_excess_ms"`
+}
+
+func main() {
+	muster := flag.String("muster", "./muster", "the muster binary")
+	etcd := flag.String("etcdbench", "", "the etcdbench binary; empty = etcd is not measured")
+	share := flag.Int("percent", 100, "how many percent of the trials")
+	flag.Parse()
+	if err := run(*muster, *etcd, *share); err != nil {
+		fmt.Fprintln(os.Stderr, "failover:", err)
+		os.Exit(1)
+	}
+}
+
+func run(muster, etcd string, share int) error {
+	var s summary
+	into := map[string]*figures{"kill": &s.Kill, "pause": &s.Pause, "partition": &s.Partition, "transfer": &s.Transfer, "rolling": &s.Rolling}
+	for _, m := range modes {
+		var got measured
+		if err := measure(&got, muster, "bench", "failover", "--mode", m.name, "--trials", trials(m.trials, share)); err != nil {
+			return err
+		}
+		*into[m.name] = got.figures
+		s.FalseExpiries += got.FalseExpiries + got.ConnectionFailures
+		s.Failed += got.Failed
+		s.Lost += got.Lost
+		s.Doubled += got.Doubled
+		s.Excess = max(s.Excess, got.Excess)
+	}
+	if etcd != "" {
+		if err := measure(&s.Etcd, etcd, "failover", "--trials", trials(15, share)); err != nil {
+			return err
+		}
+		s.Ratio = math.Round(10*s.Etcd.P50/s.Kill.P50) / 10
+	}
+	return json.NewEncoder(os.Stdout).Encode(s)
+}
+
+// trials is a share of so many, at least one.
+func trials(all, share int) string { return strconv.Itoa(max(1, all*share/100)) }
+
+// measure runs a program, shows what it prints, and reads its last line.
+func measure(into any, program string, args ...string) error {
+	var out bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stdout), os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %v: %w", program, args, err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(out.Bytes()), []byte("\n"))
+	if err := json.Unmarshal(lines[len(lines)-1], into); err != nil {
+		return fmt.Errorf("the last line of %s %v: %w", program, args, err)
+	}
+	return nil
+}
