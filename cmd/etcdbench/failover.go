@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 const (
@@ -95,7 +97,7 @@ func failover(trials int) (err error) {
 			return err
 		}
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.clients(), DialTimeout: time.Second})
+	client, err := clientv3.New(clientv3.Config{Endpoints: c.clients(), DialTimeout: time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		return err
 	}
@@ -121,7 +123,7 @@ func failover(trials int) (err error) {
 		if err := errors.Join(w.flow(time.Now()), c.start(leader)); err != nil {
 			return fmt.Errorf("trial %d: %w", i+1, err)
 		}
-		pause := float64(w.pause(began).Microseconds()) / 1000
+		pause := math.Round(float64(w.pause(began).Microseconds())/100) / 10
 		pauses = append(pauses, pause)
 		fmt.Fprintf(os.Stderr, "etcd kill %d/%d: %s, %.1f ms\n", i+1, trials, c.nodes[leader].name, pause)
 	}

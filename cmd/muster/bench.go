@@ -15,7 +15,7 @@ import (
 )
 
 func newBench(c *cli) *cobra.Command {
-	return group("bench", "Measure, with servers that it starts itself", newBenchFailover(c))
+	return group("bench", "Measure, with servers that it starts itself", newBenchFailover(c), newBenchSoak(c))
 }
 
 var benchModes = []string{bench.Kill, bench.Pause, bench.Partition, bench.Transfer, bench.Rolling}

@@ -33,7 +33,6 @@ type figures struct {
 // counts are the part of it that is added up.
 type counts struct {
 	FalseExpiries int `json:"false_expiries"`
-	Failed        int `json:"failed"`
 	Lost          int `json:"lost"`
 	Doubled       int `json:"doubled"`
 }
@@ -43,6 +42,7 @@ type measured struct {
 	figures
 	counts
 	ConnectionFailures int     `json:"connection_failures"`
+	Failed             int     `json:"failed"`
 	Excess             float64 `json:"dead_detection_excess_ms"`
 }
 
@@ -86,8 +86,7 @@ func run(muster, etcd string, share int) error {
 		}
 		*into[m.name] = got.figures
 		s.FalseExpiries += got.FalseExpiries + got.ConnectionFailures
-		s.Failed += got.Failed
-		s.Lost += got.Lost
+		s.Lost += got.Lost + got.Failed // nobody knows what became of a request that failed
 		s.Doubled += got.Doubled
 		s.Excess = max(s.Excess, got.Excess)
 	}
