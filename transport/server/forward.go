@@ -53,6 +53,9 @@ func (s *Server) forward(ctx context.Context, req any, info *grpc.UnaryServerInf
 		return resp, err
 	}
 	hint := s.cfg.Node.Leader()
+	if hint == nil && s.cfg.Node.Elected() && s.becomesReady(ctx) {
+		return handle(ctx, req) // nothing of it was done before
+	}
 	self, _, _ := s.cfg.Node.Status()
 	if hint == nil {
 		return nil, rpcstatus.New(musterv1.Reason_REASON_NO_LEADER, "node %s knows of no leader: ask again in a moment%s", self.GetName(), because(self.GetProblem()))
@@ -78,6 +81,15 @@ func (s *Server) forward(ctx context.Context, req any, info *grpc.UnaryServerInf
 		return nil, err
 	}
 	return out, nil
+}
+
+// readyPatience is how long a call waits on a node that has been elected: until its term is published, which takes a write on two disks.
+const readyPatience = 100 * time.Millisecond
+
+func (s *Server) becomesReady(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	return s.leading.wait(ctx)
 }
 
 func because(problem string) string {

@@ -39,6 +39,8 @@ const (
 type Node interface {
 	// Leader is who leads, as far as this node knows; nil if it does not.
 	Leader() *musterv1.LeaderHint
+	// Elected: Raft has this node lead; its term may not be published yet.
+	Elected() bool
 	// Status of this node, its state, and what is wrong with it.
 	Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string)
 	// Staleness is how old what this node has applied may be.
@@ -78,13 +80,15 @@ type Server struct {
 	health *health.Server
 	peers  *peers
 
+	leading *gate // open while a term is published here
+
 	stopping context.Context // ends when the server begins to stop
 	stop     context.CancelFunc
 }
 
 // New returns a Server that does not listen yet.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, health: health.NewServer(), peers: newPeers(cfg.Dial)}
+	s := &Server{cfg: cfg, health: health.NewServer(), peers: newPeers(cfg.Dial), leading: newGate()}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.countUnary, s.recoverUnary, s.forward),
@@ -110,7 +114,10 @@ func New(cfg Config) *Server {
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // SetLeading shows whether a term is published here.
-func (s *Server) SetLeading(yes bool) { s.show(LeaderService, yes) }
+func (s *Server) SetLeading(yes bool) {
+	s.leading.set(yes)
+	s.show(LeaderService, yes)
+}
 
 // SetReady shows whether the node takes part in its cluster.
 func (s *Server) SetReady(yes bool) { s.show("", yes) }

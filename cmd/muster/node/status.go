@@ -36,6 +36,12 @@ func (n *Node) Leader() *musterv1.LeaderHint {
 	return hint
 }
 
+// Elected: Raft has this node lead; Leader tells so only when its term is published.
+func (n *Node) Elected() bool {
+	l, ok := n.raft.Leader()
+	return ok && l.Name == n.cfg.Name
+}
+
 // ClusterID is empty while the node has none.
 func (n *Node) ClusterID() string { return n.raft.Status().ClusterID }
 
