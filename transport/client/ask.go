@@ -8,6 +8,9 @@ import (
 // askTime is how long a server is given to say who leads.
 const askTime = 100 * time.Millisecond
 
+// restTime is what the others are given once one has answered: one that hangs must not hold up the next round.
+const restTime = 30 * time.Millisecond
+
 // ask asks all servers at once who leads, and follows the greatest. It gives the address of the greatest leader known if that one itself
 // has said so just now. Calls that come while others are asking share their answer: however many lose a leader at once, each server is
 // asked by one of them.
@@ -29,8 +32,17 @@ func (c *Client) askAll() string {
 	for _, address := range addresses {
 		go func() { answers <- c.askLeader(ctx, address, 0) }()
 	}
+	var enough <-chan time.Time
 	for range addresses {
-		answer := <-answers
+		var answer leaderAnswer
+		select {
+		case answer = <-answers:
+		case <-enough:
+			return ""
+		}
+		if answer.answered && enough == nil {
+			enough = time.After(restTime)
+		}
 		news := c.follow(answer.hint)
 		if answer.hint.GetAddress() == answer.address && compareLeaders(answer.hint, c.leader.greatest()) == 0 {
 			return answer.address
@@ -45,7 +57,7 @@ func (c *Client) askAll() string {
 // lookElsewhere asks for another leader while a server keeps a call waiting, and cancels the call once there is one: a leader that hangs
 // says nothing, and its successor is there long before the call would be given up.
 func (c *Client) lookElsewhere(ctx context.Context, address string, cancel context.CancelFunc) {
-	for pause := newDelay(firstHang, longestHang); ; {
+	for pause := newDelay(firstHang/2, longestHang); ; {
 		c.ask(ctx)
 		if leader := c.leader.address(); leader != "" && leader != address {
 			cancel()

@@ -16,8 +16,8 @@ const (
 	// must not hold a call for longer than an election takes.
 	firstAttempt   = 2 * time.Second
 	longestAttempt = 16 * time.Second
-	// What an answer is waited for before the others are asked whether there is another leader by now; doubled each time.
-	firstHang, longestHang = 100 * time.Millisecond, time.Second
+	// What an answer is waited for before all are asked whether there is another leader by now, and the longest pause before they are again.
+	firstHang, longestHang = 100 * time.Millisecond, 200 * time.Millisecond
 	// Pauses between attempts; the long ones are for a server that has too much to do, and the shortest is before the first look for
 	// another leader, which is often there within milliseconds.
 	firstPause, longestPause         = 20 * time.Millisecond, 150 * time.Millisecond
