@@ -362,7 +362,7 @@ func TestExamples_AreUnderstood(t *testing.T) {
 		if end < 0 {
 			end = len(args)
 		}
-		if slices.Contains([]string{"dev", "server", "host", "run", "logs", "shim"}, args[0]) {
+		if slices.Contains([]string{"bench", "dev", "server", "host", "run", "logs", "shim"}, args[0]) {
 			cmd, rest, err := newRoot(&cli{}).Find(args)
 			require.NoError(t, err)
 			require.NoError(t, cmd.ParseFlags(rest), example)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	musterv1 "muster/proto/muster/v1"
 	"muster/transport/rpcstatus"
@@ -126,5 +128,61 @@ func TestCall_FollowsTheHint(t *testing.T) {
 		}
 		require.Equal(t, []string{"n1", "n2", "n2"}, asked.all())
 		require.Zero(t, time.Since(began), "virtual time passed: somebody paused")
+	})
+}
+
+// A call that a hung leader holds goes to the next one as soon as there is one, long before the attempt's time is over.
+func TestCall_HungLeaderIsLeftForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2")
+		f.lead("n1", 1, 1, "n1", "n2")
+		over := make(chan struct{})
+		f.nodes["n1"].hangs.Store(true)
+		f.nodes["n1"].upsert = func(*musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			<-over
+			return nil, errNotFaked
+		}
+		f.nodes["n2"].upsert = func(*musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			return &musterv1.UpsertWorldResponse{Number: 7}, nil
+		}
+		c := f.client(t, "n1", "n2")
+		require.True(t, c.follow(f.nodes["n1"].known()))
+		const elected = 500 * time.Millisecond
+		time.AfterFunc(elected, func() { f.lead("n2", 1, 2, "n2") })
+		began := time.Now()
+		answer, err := c.Cluster().UpsertWorld(t.Context(), &musterv1.UpsertWorldRequest{})
+		close(over)
+		require.NoError(t, err)
+		require.Equal(t, uint64(7), answer.GetNumber())
+		require.Less(t, time.Since(began), elected+2*longestHang)
+	})
+}
+
+// A leader whose connection breaks is left at once, and its successor found within milliseconds of its election.
+func TestCall_LostLeaderIsLeftAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2", "n3")
+		f.lead("n1", 1, 1, "n1", "n2", "n3")
+		f.nodes["n1"].upsert = func(*musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			return nil, status.Error(codes.Unavailable, "gone")
+		}
+		none := func(*musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			return nil, rpcstatus.New(musterv1.Reason_REASON_NO_LEADER, "nobody leads")
+		}
+		f.nodes["n3"].upsert = none
+		f.nodes["n2"].upsert = func(q *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			if f.nodes["n2"].known().GetAddress() != "n2" {
+				return none(q)
+			}
+			return &musterv1.UpsertWorldResponse{Number: 7}, nil
+		}
+		c := f.client(t, "n1", "n2", "n3")
+		require.True(t, c.follow(f.nodes["n1"].known()))
+		const elected = 30 * time.Millisecond
+		time.AfterFunc(elected, func() { f.lead("n2", 1, 2, "n2", "n3") })
+		began := time.Now()
+		_, err := c.Cluster().UpsertWorld(t.Context(), &musterv1.UpsertWorldRequest{})
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 3*elected)
 	})
 }

@@ -53,6 +53,7 @@ type attempts struct {
 	client *Client
 	verb   verb
 	number int
+	lost   time.Time // when the first attempt failed; zero before
 	limit  time.Duration
 	// Where the last one went.
 	address string
@@ -62,7 +63,6 @@ type attempts struct {
 	refusal            *musterv1.Refusal
 	last               error
 	pause, longPause   *delay
-	ask                *delay // before each round of asking within a pause
 }
 
 // do sends one request until it is answered, refused by a rule, or the context ends. r may be nil for reads.
@@ -71,7 +71,6 @@ func do[T any](ctx context.Context, c *Client, v verb, r *request, attempt func(
 	a := &attempts{
 		client: c, verb: v, limit: firstAttempt,
 		pause:     newDelay(firstPause, longestPause),
-		ask:       newDelay(firstAsk, longestPause),
 		longPause: newDelay(firstLongPause, longestLongPause),
 	}
 	ctx, cancel := c.untilClosed(ctx)
@@ -117,6 +116,9 @@ func try[T any](ctx context.Context, a *attempts, attempt func(context.Context, 
 // failed decides what follows a failed attempt: nil after the pause that is due, or the error to give up with.
 func (a *attempts) failed(ctx context.Context, r *request, err error) error {
 	a.last, a.refusal = err, rpcstatus.Refusal(err)
+	if a.lost.IsZero() {
+		a.lost = time.Now()
+	}
 	sent := !errors.Is(err, errNotConnected)
 	unknown := sent && rpcstatus.OutcomeUnknown(err) && !a.verb.read
 	news := a.client.learn(a.refusal)
@@ -174,7 +176,7 @@ func (a *attempts) seek(ctx context.Context, between bool) error {
 		if left <= 0 {
 			return nil
 		}
-		if err := sleep(ctx, min(left, a.ask.take())); err != nil {
+		if err := sleep(ctx, min(left, a.untilAsked())); err != nil {
 			return a.giveUp(outOfTime(ctx))
 		}
 		if leads := a.client.ask(ctx); between && leads != "" {
@@ -182,6 +184,11 @@ func (a *attempts) seek(ctx context.Context, between bool) error {
 		}
 	}
 	return nil
+}
+
+// untilAsked is the pause before a round of asking: a share of what the outage has lasted, so that it is made longer by that share at most.
+func (a *attempts) untilAsked() time.Duration {
+	return jitter(min(max(firstAsk, time.Since(a.lost)/4), longestPause))
 }
 
 func (a *attempts) rest(ctx context.Context, pause *delay) error {
