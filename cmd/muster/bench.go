@@ -32,7 +32,7 @@ and what must be 0: members that expired falsely, requests and orders that were 
 
 Mode partition needs the rights to make network namespaces.`,
 		Example: `  muster bench failover --mode kill --trials 20
-  muster bench failover --mode partition --trials 5`,
+  muster bench failover --mode transfer --trials 1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if !slices.Contains(benchModes, cfg.Mode) {

@@ -17,8 +17,9 @@ func newBenchSoak(c *cli) *cobra.Command {
 		Short: "See whether the leader stays under full load",
 		Long: `See whether the leader stays under full load: three servers run on this machine, as many clients write as it bears, hosts and members
 are there, and two processes do nothing but compute. The last line tells how many elections there were; any is a failure.`,
-		Example: "  muster bench soak --duration 10m",
-		Args:    cobra.NoArgs,
+		Example: `  muster bench soak --duration 10m
+  muster bench soak --duration 2s`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Duration <= 0 {
 				return usagef("--duration %v: give a duration above 0, such as 10m", cfg.Duration)

@@ -16,7 +16,7 @@ func newClusterTransfer(c *cli) *cobra.Command {
 		Long: `Have another node lead: the one that is named, or the one whose log is longest. What is under way lands first; members and requests
 go to the new leader by themselves. When nobody takes leadership the old leader goes on.`,
 		Example: `  muster cluster transfer-leader
-  muster cluster transfer-leader n2`,
+  muster cluster transfer-leader n3`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &musterv1.TransferLeaderRequest{}

@@ -112,7 +112,7 @@ func (cfg SoakConfig) busy(ctx context.Context, f *fleet.Fleet) error {
 			return err
 		}
 		leader, _ := f.Status(ctx)
-		if cfg.Progress != nil {
+		if cfg.Progress != nil && time.Since(began) < cfg.Duration {
 			fmt.Fprintf(cfg.Progress, "soak: %v of %v, %s leads in term %d\n", time.Since(began).Round(time.Second), cfg.Duration, leader, term(ctx, f))
 		}
 	}
