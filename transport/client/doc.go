@@ -8,7 +8,11 @@
 // Client.Join makes the calling program a Member of a world: it draws a nonce, joins, and then keeps one session to the leader
 // open that reports it alive, accepts orders and obeys verdicts, through changes of the leader and outages, until Leave, Close
 // or a verdict that ends it. A Member runs one goroutine for its life, one more per session, one while its Handler stops the
-// program, and one for each actor that it handles messages of; Close waits for all of them. No other goroutine outlives a call.
+// program, and one for each actor that it handles messages of; Close waits for all of them. No other goroutine outlives a call,
+// but for a round of asking who leads, which calls share and which ends within 100 ms.
+//
+// While a call has no leader, or is kept waiting by one for 100 ms, all servers are asked who leads, sooner at first; a call that a hung
+// leader holds is sent to the next one, under its id, as soon as there is one.
 //
 // Members post to each other over the leader (Post, Handle), which keeps nothing: the sender's postbox keeps a message until a receipt
 // settles it or its time is over, and sends it again in every new session; the receiver's inbox drops copies. Whose address a member has
