@@ -23,8 +23,9 @@ func (c *Client) ask(ctx context.Context) string {
 	}
 }
 
-// askAll is one round. It ends with the first answer that settles who leads: a greater leader than known before, or the known one itself.
-func (c *Client) askAll() string {
+// askAll is one round. It ends with the first answer that names a greater leader than known before; the known one's own word that it leads
+// does not end it, since others may know better.
+func (c *Client) askAll() (leads string) {
 	ctx, cancel := context.WithTimeout(c.ctx, askTime)
 	defer cancel()
 	addresses := c.servers.all()
@@ -38,20 +39,20 @@ func (c *Client) askAll() string {
 		select {
 		case answer = <-answers:
 		case <-enough:
-			return ""
+			return leads
 		}
 		if answer.answered && enough == nil {
 			enough = time.After(restTime)
 		}
 		news := c.follow(answer.hint)
 		if answer.hint.GetAddress() == answer.address && compareLeaders(answer.hint, c.leader.greatest()) == 0 {
-			return answer.address
+			leads = answer.address
 		}
 		if news {
-			return ""
+			return leads
 		}
 	}
-	return ""
+	return leads
 }
 
 // lookElsewhere asks for another leader while a server keeps a call waiting, and cancels the call once there is one: a leader that hangs
