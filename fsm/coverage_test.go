@@ -101,6 +101,7 @@ var floors = map[protoreflect.FullName]int{
 	"muster.v1.Event.KIND_RULE_BROKEN": never,
 	"muster.v1.REASON_INTERNAL":        never,
 	// Said by nodes around the state machine.
+	"muster.v1.REASON_DISK":            never,
 	"muster.v1.REASON_NO_LEADER":       never,
 	"muster.v1.REASON_NOT_LEADER":      never,
 	"muster.v1.REASON_NOT_SERVING":     never,
