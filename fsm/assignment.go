@@ -186,6 +186,9 @@ func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, 
 	if out := s.mayJoin(w, j, m); out != nil {
 		return out
 	}
+	if s.numbersClaims() && s.isLateClaim(j, present, byHost) {
+		return s.refuseStale(m)
+	}
 	switch present.Health {
 	case musterv1.Health_HEALTH_UNSPECIFIED, musterv1.Health_HEALTH_ALIVE:
 		if byHost {
@@ -198,6 +201,21 @@ func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, 
 	return refuse(musterv1.Reason_REASON_SUPERSEDED, "%s counts as %s: its program has nothing to join any more", printMember(m), HealthName(present.Health))
 }
 
+// numbersClaims: all nodes follow rules that know a late copy of a claim.
+func (s *State) numbersClaims() bool { return s.core.MachineVersion >= claimsVersion }
+
+// isLateClaim: since j was first sent, another program has spoken for the rank, the one that did has left, or the rank has gone on under
+// another incarnation. A host's word for a rank that is alive changes nothing, and may come late.
+func (s *State) isLateClaim(j *musterv1.JoinRequest, present *musterv1.ProcRecord, byHost bool) bool {
+	switch {
+	case byHost && present.Health == musterv1.Health_HEALTH_ALIVE:
+		return false
+	case byHost:
+		return j.Issued < max(present.Proc.Incarnation, s.core.RestoreEpoch)
+	}
+	return j.Issued < max(present.Assignment.ClaimNumber, s.core.RestoreEpoch)
+}
+
 // claim: the program speaks for itself from now on.
 func (s *State) claim(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest) *musterv1.Outcome {
 	s.cancelSpawn(w, present)
@@ -205,16 +223,25 @@ func (s *State) claim(w *world, slot Slot, present *musterv1.ProcRecord, j *must
 	rec.Nonce, rec.Address, rec.Labels = j.Nonce, j.Address, j.Labels
 	rec.HighestOrder = max(rec.HighestOrder, rec.Assignment.Order)
 	rec.Assignment.Claimed, rec.Assignment.State = true, musterv1.Assignment_STATE_STARTED
+	s.numberClaim(rec.Assignment)
 	s.nowAlive(w, slot, rec)
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, memberOf(rec.Proc), clip("its program, on "+rec.Machine))
 	s.settle(w, "")
 	return s.joined(w.rec.Generation, rec)
 }
 
+// numberClaim dates a change of who speaks for a rank.
+func (s *State) numberClaim(a *musterv1.Assignment) {
+	if s.numbersClaims() {
+		a.ClaimNumber = s.core.Number
+	}
+}
+
 // unclaim: the program has nothing to say any more, and its host speaks for it. A stop that it was to answer is told to the host.
 func (s *State) unclaim(w *world, slot Slot, present *musterv1.ProcRecord) {
 	rec := proto.CloneOf(present)
 	rec.Assignment.Claimed, rec.Nonce = false, nil
+	s.numberClaim(rec.Assignment)
 	s.putMember(w, rec, s.core.ClockNs)
 	s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, memberOf(rec.Proc), clip("its program goes on, on "+rec.Machine))
 	op := s.stops[w.rec.Stop]
@@ -253,6 +280,7 @@ func (s *State) goOn(w *world, slot Slot, present *musterv1.ProcRecord, j *muste
 	rec.Assignment.State = musterv1.Assignment_STATE_STARTED
 	if !byHost {
 		rec.Address, rec.Labels, rec.Assignment.Claimed = j.Address, j.Labels, true
+		s.numberClaim(rec.Assignment)
 	}
 	s.nowAlive(w, slot, rec)
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("again, on "+rec.Machine))

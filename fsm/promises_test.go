@@ -13,7 +13,6 @@ import (
 type promises struct {
 	requests map[string]*promise
 	joins    map[string]uint64 // the incarnation that was given, by nonce
-	claims   map[uint64]string // who claimed an incarnation last, by nonce
 }
 
 type promise struct {
@@ -23,7 +22,7 @@ type promise struct {
 }
 
 func newPromises() promises {
-	return promises{requests: map[string]*promise{}, joins: map[string]uint64{}, claims: map[uint64]string{}}
+	return promises{requests: map[string]*promise{}, joins: map[string]uint64{}}
 }
 
 func (p *promises) hold(s *fsm.State, e *musterv1.Entry, a fsm.Applied) error {
@@ -38,25 +37,20 @@ func (p *promises) hold(s *fsm.State, e *musterv1.Entry, a fsm.Applied) error {
 			}
 		}
 	}
-	if a.Effects.Restored || !s.HasBrake() {
-		clear(p.joins) // undone, or given by rules that let a late copy into the next world of the name
+	if a.Effects.Restored || s.MachineVersion() < fsm.MachineVersion {
+		clear(p.joins) // undone, or given by rules that let a late copy into the next world of the name, or claim a rank again
 	}
 	return nil
 }
 
-// join: a nonce has one incarnation. (What a host says for its program is known by the order that it holds, whatever the nonce; and of
-// programs that claim the same incarnation one after the other only the last one's nonce is known.)
+// join: a nonce has one incarnation. (What a host says for its program is known by the order that it holds, whatever the nonce.)
 func (p *promises) join(j *musterv1.JoinRequest, o *musterv1.Outcome) error {
 	given := o.GetJoin().GetProc().GetIncarnation()
 	if j == nil || given == 0 || j.HeldOrder != 0 {
 		return nil
 	}
 	nonce := string(j.Nonce)
-	last, claimed := p.claims[j.Incarnation]
-	if j.Incarnation != 0 {
-		p.claims[j.Incarnation] = nonce
-	}
-	if before, ok := p.joins[nonce]; ok && before != given && !(claimed && last != nonce) {
+	if before, ok := p.joins[nonce]; ok && before != given {
 		return fmt.Errorf("the join %v was given incarnation %d and, again, %d", j, before, given)
 	}
 	p.joins[nonce] = given

@@ -64,6 +64,27 @@ func TestSet_ShorterRetention(t *testing.T) {
 	require.Contains(t, a.Effects.Timers, fsm.Timer{Kind: fsm.TimerRetention, ID: 1, AtNs: int64(time.Minute)})
 }
 
+// TestSet_ShorterGrace: within the grace of a new leader the leases that it prolongs end earlier when it is made shorter.
+func TestSet_ShorterGrace(t *testing.T) {
+	m := fsmtest.NewMachine()
+	m.Start(nil)
+	p := m.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+		World: "w", Key: "k", Nonce: make([]byte, 16), Issued: m.State.Number(),
+	}}})[0].GetJoin().GetProc()
+	set := func(id string, grace time.Duration) fsm.Applied {
+		return m.Append(m.Seal(&musterv1.Command{Body: &musterv1.Command_Set{Set: &musterv1.SetRequest{
+			Meta:    &musterv1.RequestMeta{Id: []byte(fmt.Sprintf("%16s", id)), Issued: m.State.Number()},
+			Changes: []*musterv1.SettingChange{{Name: "grace", Value: int64(grace)}},
+		}}}))
+	}
+	require.Empty(t, set("before", 1500*time.Millisecond).Effects.Timers, "the lease ends after the first grace")
+	m.ClockNs = int64(9 * time.Second)
+	m.Apply(&musterv1.Command{Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}})
+	m.Start(nil)
+	a := set("within", 500*time.Millisecond)
+	require.Equal(t, []fsm.Timer{{Kind: fsm.TimerMember, ID: p.GetIncarnation(), AtNs: int64(10*time.Second + 500*time.Millisecond)}}, a.Effects.Timers)
+}
+
 // TestFailedActors_AtMost64: the first causes of 64 actors are kept, and that there were more.
 func TestFailedActors_AtMost64(t *testing.T) {
 	m := fsmtest.NewMachine()

@@ -154,6 +154,7 @@ func (s *State) applySet(q *musterv1.SetRequest) *musterv1.Outcome {
 		if !proto.Equal(changed, s.core.Settings) {
 			s.core.Settings = changed
 			s.retentionTimers()
+			s.graceTimers()
 			s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_SETTINGS, Text: clip("changed: " + strings.Join(told, ", "))})
 			s.dropSurplusEnded()
 			s.refitEvents()

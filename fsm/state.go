@@ -7,7 +7,7 @@ import (
 )
 
 // MachineVersion is the newest set of rules that this binary knows.
-const MachineVersion = brakeVersion
+const MachineVersion = claimsVersion
 
 const (
 	// firstMachineVersion is what a cluster begins with whose first leader does not say what it knows.
@@ -16,6 +16,8 @@ const (
 	hostsVersion = 2
 	// brakeVersion brought the mass-expiry brake and settings that can be changed.
 	brakeVersion = 3
+	// claimsVersion brought the numbers of claims, by which a late copy of one is known.
+	claimsVersion = 4
 )
 
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.

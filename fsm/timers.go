@@ -38,6 +38,18 @@ func (s *State) expiryDeadline(rec *musterv1.ProcRecord, last int64) int64 {
 	return max(lease, min(s.core.GraceUntilNs, lease+s.core.Settings.GetGraceNs()))
 }
 
+// graceTimers: a change of the settings may have made the deadlines of those earlier whose lease ends within the present grace.
+func (s *State) graceTimers() {
+	if s.core.GraceUntilNs <= s.core.ClockNs {
+		return // whoever it covered is due by now
+	}
+	for slot := range s.Slots() {
+		if t, ok := s.MemberTimer(slot); ok && s.lastReport[slot]+s.recs[slot].Timeouts.GetLeaseNs() < s.core.GraceUntilNs {
+			s.timer(t)
+		}
+	}
+}
+
 // Timers yields every deadline that the state holds.
 func (s *State) Timers() iter.Seq[Timer] {
 	return func(yield func(Timer) bool) {

@@ -96,6 +96,7 @@ func (g *Generator) set() *musterv1.SetRequest {
 		{Name: "brake-minimum", Value: int64(g.rng.IntN(3))}, {Name: "brake-percent", Value: int64(g.rng.IntN(110))},
 		{Name: "ended-worlds", Value: int64(g.rng.IntN(4))}, {Name: "events", Value: int64(20 + g.rng.IntN(40))},
 		{Name: "world-events", Value: int64(g.rng.IntN(9))}, {Name: "orphan-stop", Value: int64(g.rng.IntN(3))}, {Name: "no-such-setting"},
+		{Name: "grace", Value: seconds(0, 4)},
 	}
 	q := &musterv1.SetRequest{Meta: g.meta()}
 	for range 1 + g.rng.IntN(2) {

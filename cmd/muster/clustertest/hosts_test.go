@@ -50,6 +50,26 @@ func TestJoin_SpawnedProgramClaims(t *testing.T) {
 	})
 }
 
+// TestJoin_NextProgramClaims: a program that has replaced another under one run, and knows no number of the state yet, claims its rank too.
+func TestJoin_NextProgramClaims(t *testing.T) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		cl := c.Client()
+		a := NewAgent()
+		a.Join(t, c, "w", "a")
+		CreateGang(t, cl, "w", 1, 1, nil)
+		c.Eventually("the program to run", func() bool { return a.Run(0) != nil })
+		given := a.Run(0).Order.Proc.Incarnation
+		for _, address := range []string{"tcp:a:1", "tcp:a:2"} {
+			program, err := c.ClientAt(address).Join(Within(t, Patience), client.MemberConfig{
+				World: "w", Key: "program", Machine: "a", Address: address, Incarnation: given,
+			})
+			require.NoError(t, err)
+			require.Equal(t, given, program.Incarnation())
+			require.Equal(t, address, ProcOf(c, cl, "w", musterv1.Role_ROLE_WORKER, 0).Address)
+		}
+	})
+}
+
 // TestJoin_AssignMeOneAfterReboot: an agent that comes back with its key gets its rank back, whoever joined meanwhile.
 func TestJoin_AssignMeOneAfterReboot(t *testing.T) {
 	Bubble(t, nil, func(t *testing.T, c *Cluster) {

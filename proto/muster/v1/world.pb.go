@@ -865,7 +865,9 @@ type Assignment struct {
 	// The program speaks for itself: it has joined with the incarnation that it was started with.
 	Claimed bool `protobuf:"varint,4,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	// How it ended, once it has.
-	Exit          *Exit `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
+	Exit *Exit `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
+	// The number of the state when a program last began, or ceased, to speak for the rank: a claim that was issued before it is a late copy.
+	ClaimNumber   uint64 `protobuf:"varint,6,opt,name=claim_number,json=claimNumber,proto3" json:"claim_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,6 +935,13 @@ func (x *Assignment) GetExit() *Exit {
 		return x.Exit
 	}
 	return nil
+}
+
+func (x *Assignment) GetClaimNumber() uint64 {
+	if x != nil {
+		return x.ClaimNumber
+	}
+	return 0
 }
 
 // Exit is how a program ended, as its host saw it.
@@ -1525,14 +1534,15 @@ const file_muster_v1_world_proto_rawDesc = "" +
 	"ready_join\x18\x05 \x01(\bR\treadyJoin\x12(\n" +
 	"\x10devices_per_proc\x18\x06 \x01(\rR\x0edevicesPerProc\x12\x1f\n" +
 	"\vmaster_port\x18\a \x01(\rR\n" +
-	"masterPort\"\x97\x02\n" +
+	"masterPort\"\xba\x02\n" +
 	"\n" +
 	"Assignment\x121\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1b.muster.v1.Assignment.StateR\x05state\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x15\n" +
 	"\x06due_ns\x18\x03 \x01(\x03R\x05dueNs\x12\x18\n" +
 	"\aclaimed\x18\x04 \x01(\bR\aclaimed\x12#\n" +
-	"\x04exit\x18\x05 \x01(\v2\x0f.muster.v1.ExitR\x04exit\"j\n" +
+	"\x04exit\x18\x05 \x01(\v2\x0f.muster.v1.ExitR\x04exit\x12!\n" +
+	"\fclaim_number\x18\x06 \x01(\x04R\vclaimNumber\"j\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_ASSIGNED\x10\x01\x12\x12\n" +
