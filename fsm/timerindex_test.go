@@ -34,7 +34,7 @@ func (x *timerIndex) follow(s *fsm.State, a fsm.Applied, newTerm bool) error {
 	kept := timerIndex{}
 	for t := range s.Timers() {
 		at, ok := (*x)[keyOf(t)]
-		if !ok || at > t.AtNs {
+		if !ok || at > max(t.AtNs, s.ClockNs()) {
 			return fmt.Errorf("nobody will look at timer %+v: known %t, at %d", t, ok, at)
 		}
 		if at <= s.ClockNs() {

@@ -20,8 +20,10 @@ import (
 // nothing: there Raft's timers decide, as they do whenever the voters do not agree.
 
 const (
-	// askInterval is between two rounds of asking, and how long a round waits for answers.
+	// askInterval is between two rounds of asking.
 	askInterval = 20 * time.Millisecond
+	// askPatienceShare of the election timeout, two round trips at least, is how long a round waits for answers.
+	askPatienceShare = 5
 	// firstInterval is between the first two, and doubled from then on: the other voter has most likely seen nothing yet, and will at once.
 	firstInterval = 4 * time.Millisecond
 	// deathPatience bounds finding out whether a leader's process is gone.
@@ -201,7 +203,7 @@ func (s *suspector) ask(r *engine, now suspicion) bool {
 			answers <- err == nil && resp.Granted
 		})
 	}
-	timeout := time.NewTimer(askInterval)
+	timeout := time.NewTimer(s.n.cfg.ElectionTimeout / askPatienceShare)
 	defer timeout.Stop()
 	agreed := 1
 	for range others {

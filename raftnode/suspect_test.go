@@ -147,3 +147,25 @@ func TestSuspect_NonVoter(t *testing.T) {
 		require.NotEqual(t, others[0].Name, c.Leader().Name)
 	})
 }
+
+// TestSuspect_FarNodes: nodes of several regions agree on a crash, too, before a timer decides: a round of asking waits for answers
+// that are under way for long.
+func TestSuspect_FarNodes(t *testing.T) {
+	wan := raftnode.Profiles[1].Timeout
+	far := raftnodetest.Config{Configure: func(cfg *raftnode.Config) {
+		cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaderLeaseTimeout = wan, wan, wan
+	}}
+	inCluster(t, far, func(t *testing.T, c *raftnodetest.Cluster) {
+		c.Network.SetDelay(75 * time.Millisecond)
+		write(t, c, "before")
+		settle()
+		old := c.Leader()
+		term := old.Term().Number()
+		began := time.Now()
+		c.Kill(old.Name)
+		next := c.Leader()
+		require.Less(t, time.Since(began), wan)
+		require.Equal(t, term+1, next.Term().Number())
+		write(t, c, "after")
+	})
+}

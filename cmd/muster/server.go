@@ -27,6 +27,7 @@ type serverFlags struct {
 	dataDir       string
 	insecure      bool
 	logLevel      string
+	profile       string
 	timeout       time.Duration
 	snapshotBytes int64
 	minFree       int64
@@ -63,7 +64,13 @@ The flags on timeouts are what a new cluster starts with; later the state has th
 	flags.StringVar(&f.dataDir, "data-dir", "", "directory for log, votes and snapshots (default: NODE.muster)")
 	flags.BoolVar(&f.insecure, "insecure", false, "listen at an address that is not loopback although Muster has no TLS yet")
 	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
-	flags.DurationVar(&f.timeout, "election-timeout", raftnode.DefaultTimeout, "silence after which the others elect a new leader")
+	var profiles []string
+	for _, p := range raftnode.Profiles {
+		profiles = append(profiles, fmt.Sprintf("%s (%s: %v)", p.Name, p.Distance, p.Timeout))
+	}
+	flags.StringVar(&f.profile, "profile", raftnode.Profiles[0].Name, "how far apart the nodes are, which --election-timeout follows from; the same on each node: "+
+		strings.Join(profiles, " or "))
+	flags.DurationVar(&f.timeout, "election-timeout", 0, "silence after which the others elect a new leader, the same on each node (default: that of --profile)")
 	flags.Int64Var(&f.snapshotBytes, "snapshot-bytes", raftnode.DefaultSnapshotBytes, "log written between snapshots")
 	flags.Int64Var(&f.minFree, "min-free", 0, fmt.Sprintf("bytes that should be free on the disk of --data-dir: below it a leader refuses what is new "+
 		"(default: 4 times --snapshot-bytes, at least %d; -1 = never)", raftnode.DefaultMinFree))
@@ -143,10 +150,28 @@ func (f *serverFlags) config(log io.Writer) (node.Config, error) {
 	if err != nil {
 		return node.Config{}, err
 	}
+	profile, err := profileNamed(f.profile)
+	if err != nil {
+		return node.Config{}, err
+	}
+	if f.timeout == 0 {
+		f.timeout = profile.Timeout
+	}
 	return node.Config{
 		Name: f.node, Advertise: f.advertise, Peers: peers, Dial: dialTCP, Settings: settings, Version: version, Timeout: f.timeout,
 		SnapshotBytes: f.snapshotBytes, MinFree: f.minFree, DiskHangs: func(what string) { f.hangs <- what }, Logger: logger,
 	}, nil
+}
+
+func profileNamed(name string) (raftnode.Profile, error) {
+	var names []string
+	for _, p := range raftnode.Profiles {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return raftnode.Profile{}, usagef("--profile %q: choose one of %s", name, strings.Join(names, ", "))
 }
 
 func parsePeers(list string) ([]raftnode.Peer, error) {

@@ -22,7 +22,7 @@ type conn struct {
 
 // pair makes a connection.
 func (n *Network) pair(from, to string) (client, server *conn) {
-	up, down := newPipe(), newPipe()
+	up, down := newPipe(n.Delay), newPipe(n.Delay)
 	client = &conn{network: n, local: from, remote: to, in: down, out: up, readBy: newDeadline(), writeBy: newDeadline()}
 	server = &conn{network: n, local: to, remote: from, in: up, out: down, readBy: newDeadline(), writeBy: newDeadline()}
 	client.peer, server.peer = server, client

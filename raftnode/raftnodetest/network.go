@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Network connects listeners and dialers in memory. A cut link swallows what is sent and says nothing, like a cable that was
@@ -20,6 +21,7 @@ type Network struct {
 	dead      map[string]bool
 	conns     map[*conn]struct{}
 	changed   chan struct{} // closed and replaced by each Heal
+	delay     time.Duration
 }
 
 // link is a pair of addresses, the lesser first.
@@ -66,6 +68,13 @@ func (n *Network) Dialer(from string) func(ctx context.Context, address string) 
 }
 
 func (n *Network) dial(ctx context.Context, from, to string) (net.Conn, error) {
+	if d := n.Delay(); d > 0 {
+		select {
+		case <-time.After(2 * d):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	for {
 		n.mu.Lock()
 		cut, changed, l, dead := n.isCut(linkOf(from, to)), n.changed, n.listeners[to], n.dead[from]
@@ -98,6 +107,20 @@ func (n *Network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// SetDelay says how long whatever is sent from now on is under way, from anybody to anybody; a dial takes two of that.
+func (n *Network) SetDelay(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delay = d
+}
+
+// Delay is how long whatever is sent now is under way.
+func (n *Network) Delay() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.delay
 }
 
 // Isolate cuts an address off from all others.

@@ -1,6 +1,7 @@
 package raftnodetest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"os"
@@ -14,14 +15,20 @@ const bufferSize = 64 << 10
 // pipe is one direction of a connection: bytes in memory. (grpc's bufconn would do, were it not for its timers of no duration:
 // with those Go 1.26's race detector crashes now and then inside a synctest bubble.)
 type pipe struct {
+	delay func() time.Duration // how long what is written now is under way
+
 	mu      sync.Mutex
-	data    []byte
+	data    []byte        // has arrived
+	flight  [][]byte      // is under way; nil: that the writer has closed
+	flying  int           // its bytes
 	eof     bool          // the writer has closed
 	broken  bool          // the reader has closed
 	changed chan struct{} // closed and replaced by each change
 }
 
-func newPipe() *pipe { return &pipe{changed: make(chan struct{})} }
+func newPipe(delay func() time.Duration) *pipe {
+	return &pipe{delay: delay, changed: make(chan struct{})}
+}
 
 // wake wakes all who wait. Called with mu held.
 func (p *pipe) wake() {
@@ -35,9 +42,37 @@ func (p *pipe) close(reader bool) {
 	defer p.mu.Unlock()
 	if reader {
 		p.broken = true
+		p.wake()
 	} else {
-		p.eof = true
+		p.send(nil)
 	}
+}
+
+// send has something arrive after the delay, behind all that was sent before; nil: the end. Called with mu held.
+func (p *pipe) send(b []byte) {
+	p.flight, p.flying = append(p.flight, b), p.flying+len(b)
+	if d := p.delay(); d > 0 {
+		time.AfterFunc(d, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.arrive()
+		})
+		return
+	}
+	for len(p.flight) > 0 {
+		p.arrive()
+	}
+}
+
+// arrive lets the first of what is under way arrive. Called with mu held.
+func (p *pipe) arrive() {
+	if len(p.flight) == 0 {
+		return
+	}
+	b := p.flight[0]
+	p.flight, p.flying = p.flight[1:], p.flying-len(b)
+	p.data = append(p.data, b...)
+	p.eof = p.eof || b == nil
 	p.wake()
 }
 
@@ -84,12 +119,11 @@ func (p *pipe) write(b []byte, d *deadline) (written int, err error) {
 		case isClosed(late):
 			err = os.ErrDeadlineExceeded
 		default:
-			n := min(len(b), bufferSize-len(p.data))
-			p.data = append(p.data, b[:n]...)
-			b, written = b[n:], written+n
+			n := min(len(b), bufferSize-len(p.data)-p.flying)
 			if n > 0 {
-				p.wake()
+				p.send(bytes.Clone(b[:n]))
 			}
+			b, written = b[n:], written+n
 		}
 		p.mu.Unlock()
 		if err != nil || len(b) == 0 {
