@@ -68,12 +68,13 @@ func TestStats_ObserverIsToldOfEveryEntry(t *testing.T) {
 		}
 		c.RequireConverged()
 		for name, o := range seen {
-			require.Greater(t, o.stored.Load(), int64(5), name)
-			if name != leader.Name {
+			require.Positive(t, o.stored.Load(), name)
+			if name != leader.Name { // one that lags stores several entries at once
 				require.Zero(t, o.sealed.Load()+o.committed.Load(), name)
 			}
 		}
 		o := seen[leader.Name]
+		require.Greater(t, o.stored.Load(), int64(5))
 		require.EqualValues(t, 5, o.sealed.Load())
 		require.EqualValues(t, 5, o.commands.Load())
 		require.EqualValues(t, 5, o.committed.Load())
