@@ -28,7 +28,8 @@ func newBenchFailover(c *cli) *cobra.Command {
 		Long: `Measure what a change of the leader costs: three servers run on this machine with data in a temporary directory, a client writes all
 the time, hosts and members are there, and trial after trial the leader is killed, paused for two seconds, cut off for two seconds, asked
 to hand over, or all nodes are restarted in turn. Told are the client's pause from the last acknowledged write before to the first after,
-and what must be 0: members that expired falsely, requests and orders that were lost or done twice. The last line is JSON.
+and what must be 0: members that expired falsely, requests and orders that were lost or done twice; the exit code is 1 where it is not. The
+last line is JSON.
 
 Mode partition needs the rights to make network namespaces.`,
 		Example: `  muster bench failover --mode kill --trials 20
@@ -52,7 +53,10 @@ Mode partition needs the rights to make network namespaces.`,
 			if err != nil {
 				return err
 			}
-			return tellFailover(c.printer(cmd), result)
+			if err := tellFailover(c.printer(cmd), result); err != nil {
+				return err
+			}
+			return result.Broken()
 		},
 	}
 	flags := cmd.Flags()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -34,10 +35,13 @@ are there, and two processes do nothing but compute. The last line tells how man
 			}
 			err = c.printer(cmd).line("%d writes were acknowledged and %d failed, %d members expired falsely; fsync p99: %.1f ms\nelections: %d",
 				s.Writes, s.Failed, s.FalseExpiries, s.FsyncP99, s.Elections)
-			if err == nil && s.Elections > 0 {
-				err = fmt.Errorf("the leader did not stay: the election timeout is too short for this machine")
+			switch {
+			case err != nil:
+				return err
+			case s.Elections > 0:
+				return errors.New("the leader did not stay: the election timeout is too short for this machine")
 			}
-			return err
+			return bench.Result{FalseExpiries: s.FalseExpiries, Failed: s.Failed}.Broken()
 		},
 	}
 	cmd.Flags().DurationVar(&cfg.Duration, "duration", 10*time.Minute, "how long")

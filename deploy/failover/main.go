@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -96,23 +97,27 @@ func run(muster, etcd string, share int) error {
 		}
 		s.Ratio = math.Round(10*s.Etcd.P50/s.Kill.P50) / 10
 	}
-	return json.NewEncoder(os.Stdout).Encode(s)
+	if err := json.NewEncoder(os.Stdout).Encode(s); err != nil {
+		return err
+	}
+	if s.counts != (counts{}) {
+		return fmt.Errorf("what must be 0 is not: %+v", s.counts)
+	}
+	return nil
 }
 
 // trials is a share of so many, at least one.
 func trials(all, share int) string { return strconv.Itoa(max(1, all*share/100)) }
 
-// measure runs a program, shows what it prints, and reads its last line.
+// measure runs a program, shows what it prints, and reads its last line, which is there also where the program finds its result bad.
 func measure(into any, program string, args ...string) error {
 	var out bytes.Buffer
 	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stdout), os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %v: %w", program, args, err)
-	}
+	ran := cmd.Run()
 	lines := bytes.Split(bytes.TrimSpace(out.Bytes()), []byte("\n"))
 	if err := json.Unmarshal(lines[len(lines)-1], into); err != nil {
-		return fmt.Errorf("the last line of %s %v: %w", program, args, err)
+		return fmt.Errorf("the last line of %s %v: %w", program, args, errors.Join(ran, err))
 	}
 	return nil
 }

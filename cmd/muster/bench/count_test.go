@@ -75,3 +75,8 @@ func TestVictim_Excess(t *testing.T) {
 	excess, _ = v.excess(3*time.Second, 250*time.Millisecond)
 	require.Equal(t, 50*time.Millisecond, excess)
 }
+
+func TestResult_Broken(t *testing.T) {
+	require.NoError(t, Result{Writes: 7, SlowDisk: 1, DeadDetectionExcess: 30}.Broken())
+	require.EqualError(t, Result{Failed: 1, Doubled: 2}.Broken(), "what must not happen did: 1 requests failed, 2 requests or orders were done twice")
+}

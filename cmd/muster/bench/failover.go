@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"muster/deploy/fleet"
@@ -47,6 +48,26 @@ type Result struct {
 	FsyncP99            float64 `json:"fsync_p99_ms"`
 	// Errors are the first few of what failed.
 	Errors []string `json:"errors,omitempty"`
+}
+
+// Broken is an error that names what was counted and must be 0, if anything was.
+func (r Result) Broken() error {
+	var counted []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{
+		{r.FalseExpiries, "members expired falsely"}, {r.ConnectionFailures, "members could not be told"}, {r.Failed, "requests failed"},
+		{r.Lost, "requests or orders were lost"}, {r.Doubled, "requests or orders were done twice"},
+	} {
+		if c.n > 0 {
+			counted = append(counted, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if counted == nil {
+		return nil
+	}
+	return fmt.Errorf("what must not happen did: %s", strings.Join(counted, ", "))
 }
 
 const (
