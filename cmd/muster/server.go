@@ -16,7 +16,7 @@ import (
 )
 
 // closeTimeout bounds handing over and ending a server that was asked to stop.
-const closeTimeout = 10 * time.Second
+const closeTimeout = raftnode.HangLimit + time.Second // a disk that hangs is told as that
 
 // serverFlags is what `muster server` is told.
 type serverFlags struct {
@@ -95,17 +95,22 @@ func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	cfg.Logger.Info("listening", "node", f.node, "address", f.listen, "advertise", cfg.Advertise, "data", f.dataDir, "version", version)
+	closed := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		cfg.Logger.Info("stopping: handing over and ending in order")
+		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		closed <- n.Close(closing)
+	})
+	defer stop()
 	select {
-	case what := <-f.hangs:
+	case err = <-closed:
+		return err
+	case what := <-f.hangs: // which a server that was asked to stop may meet, too
 		n.Abandon()
 		return &codedError{exitDiskHangs, fmt.Errorf("the disk of %s hangs: %s; the others go on without this node. Look at the disk, then start the node again",
 			f.dataDir, what)}
-	case <-ctx.Done():
 	}
-	cfg.Logger.Info("stopping: handing over and ending in order")
-	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	return n.Close(closing)
 }
 
 // config makes a node's configuration from the flags, naming the one that is wrong.

@@ -155,7 +155,17 @@ func TestDiskFull_ReadsAndStopGoOn(t *testing.T) {
 
 // TestDiskHangs_ServerEnds freezes the file system of a leader. The others elect, it ends with an exit code of its own, and goes on from
 // where it was when it is started again.
-func TestDiskHangs_ServerEnds(t *testing.T) {
+func TestDiskHangs_ServerEnds(t *testing.T) { diskHangs(t, false) }
+
+// TestDiskHangs_AskedToStop is the same of a leader that is asked to stop meanwhile. It takes long, and is part of make test-long.
+func TestDiskHangs_AskedToStop(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("set MUSTER_LONG=1, or run make test-long")
+	}
+	diskHangs(t, true)
+}
+
+func diskHangs(t *testing.T, asked bool) {
 	for _, tool := range []string{"mkfs.ext4", "losetup", "fsfreeze"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("there is no %s here", tool)
@@ -205,10 +215,14 @@ func TestDiskHangs_ServerEnds(t *testing.T) {
 	code, _, errs = c.Muster("world", "create", "during", "--procs", "2", "--timeout", "20s")
 	require.Zero(t, code, errs)
 	t.Logf("a world was created %v after the disk began to hang", time.Since(frozen))
+	if asked {
+		leader.Interrupt()
+	}
 	c.Eventually("the port closed", func() bool {
 		code, _, _ := leader.Muster("status", "--local", "--timeout", "1s")
 		return code == 3
 	})
+	c.Eventually("the end", func() bool { return strings.Contains(leader.Log(), "muster: the disk of "+leader.Dir+" hangs") })
 	thaw() // the kernel lets nobody end who waits for a frozen file system
 	require.Equal(t, 5, leader.Ended())
 	require.Contains(t, leader.Log(), "muster: the disk of "+leader.Dir+" hangs: a write to the log has not come back from the disk for 10s")
