@@ -35,43 +35,42 @@ func roundTrip[R interface {
 	}
 }
 
-func seed(f *testing.F) {
+// FuzzParse has every parser read the same text.
+func FuzzParse(f *testing.F) {
 	for _, ref := range sorted {
 		f.Add(ref.String())
 	}
-	for _, text := range []string{"", "a/1", "a[01]", "a[1].b", "a[1].b[2][3]", "host:a[0]", "東京[5]", "a[18446744073709551616]", "\xff"} {
+	for _, text := range []string{
+		"", "a/1", "a[01]", "a[1].b", "a[1].b[2][3]", "host:a[0]", "東京[5]", "a[18446744073709551616]", "\xff",
+		"tcp:127.0.0.1:1", "unix:@a", "sim:tcp:a,tcp:b", ":", "tcp:", "tcp:\x7f",
+	} {
 		f.Add(text)
 	}
+	f.Fuzz(func(t *testing.T, text string) {
+		roundTrip(t, text, ParseWorldID, true)
+		roundTrip(t, text, ParseProcID, true)
+		roundTrip(t, text, ParseProcArg, false)
+		roundTrip(t, text, ParseHostID, true)
+		roundTrip(t, text, ParseActorID, false)
+		roundTrip(t, text, ParsePortID, true)
+		checkAddress(t, text)
+	})
 }
 
-func FuzzParseWorldID(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParseWorldID, true) })
-}
-
-func FuzzParseProcID(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParseProcID, true) })
-}
-
-func FuzzParseProcArg(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParseProcArg, false) })
-}
-
-func FuzzParseHostID(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParseHostID, true) })
-}
-
-func FuzzParseActorID(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParseActorID, false) })
-}
-
-func FuzzParsePortID(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, text string) { roundTrip(t, text, ParsePortID, true) })
+func checkAddress(t *testing.T, text string) {
+	t.Helper()
+	address, err := ParseAddress(text)
+	if err != nil {
+		return
+	}
+	for _, other := range []Address{address, "sim:tcp:a:1", "tcp:a:1"} {
+		if seen := address.SeenFrom(other); seen.Validate() != nil || seen.Scheme() != address.Scheme() {
+			t.Fatalf("%q seen from %q is %q", address, other, seen)
+		}
+	}
+	if address.String() != text || address.Scheme()+":"+address.Rest() != text || len(text) > MaxAddressBytes {
+		t.Fatalf("%q: %q + %q", text, address.Scheme(), address.Rest())
+	}
 }
 
 // Any valid value put together by hand prints as a text that parses back to it, also through the parser of all kinds.
@@ -85,26 +84,6 @@ func FuzzParsePrinted(f *testing.F) {
 			if valid := ref.Validate() == nil; valid && (err != nil || got != ref) {
 				t.Fatalf("%#v prints as %q, which parses as %#v, %v", ref, ref, got, err)
 			}
-		}
-	})
-}
-
-func FuzzParseAddress(f *testing.F) {
-	for _, text := range []string{"tcp:127.0.0.1:1", "unix:@a", "sim:tcp:a,tcp:b", "", ":", "tcp:", "tcp:\x7f"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		address, err := ParseAddress(text)
-		if err != nil {
-			return
-		}
-		for _, other := range []Address{address, "sim:tcp:a:1", "tcp:a:1"} {
-			if seen := address.SeenFrom(other); seen.Validate() != nil || seen.Scheme() != address.Scheme() {
-				t.Fatalf("%q seen from %q is %q", address, other, seen)
-			}
-		}
-		if address.String() != text || address.Scheme()+":"+address.Rest() != text || len(text) > MaxAddressBytes {
-			t.Fatalf("%q: %q + %q", text, address.Scheme(), address.Rest())
 		}
 	})
 }
