@@ -74,7 +74,7 @@ func (b *brakeWatch) look(l *leadership, nowNs int64) {
 			b.propose(l, musterv1.Brake_STATE_RELEASED)
 		}
 	case musterv1.Brake_STATE_RELEASED:
-		if time.Since(b.counted) < rearmEvery {
+		if l.now().Sub(b.counted) < rearmEvery {
 			return
 		}
 		if b.count(l, nowNs); b.quiet {
@@ -85,10 +85,10 @@ func (b *brakeWatch) look(l *leadership, nowNs int64) {
 
 // count counts silent agents, run by run, so that the state is not held for long.
 func (b *brakeWatch) count(l *leadership, nowNs int64) {
-	if time.Since(b.counted) < countFor {
+	if l.now().Sub(b.counted) < countFor {
 		return
 	}
-	b.counted, b.agents, b.silent = time.Now(), 0, 0
+	b.counted, b.agents, b.silent = l.now(), 0, 0
 	for from, more := fsm.Slot(0), true; more; from += health.MaxRound {
 		l.state.Read(func(s *fsm.State) {
 			agents, silent := s.Agents(from, from+health.MaxRound, nowNs)
@@ -101,9 +101,9 @@ func (b *brakeWatch) count(l *leadership, nowNs int64) {
 
 // propose queues a change, again after a while where it had no effect.
 func (b *brakeWatch) propose(l *leadership, to musterv1.Brake_State) {
-	if b.proposedToState == to && time.Since(b.proposed) < countFor {
+	if b.proposedToState == to && l.now().Sub(b.proposed) < countFor {
 		return
 	}
-	b.proposed, b.proposedToState = time.Now(), to
+	b.proposed, b.proposedToState = l.now(), to
 	l.propose([]*musterv1.Command{{Body: &musterv1.Command_Brake{Brake: &musterv1.BrakeChange{To: to, Agents: b.agents, Silent: b.silent}}}})
 }

@@ -53,6 +53,7 @@ func (b *braked) pass(d time.Duration, reporting []*musterv1.ProcRef) {
 		}
 		b.l.observe()
 		b.l.brake.look(b.l, b.l.clock.NowNs())
+		b.l.tick()
 		e := &musterv1.Entry{Format: fsm.EntryFormat, RaftTerm: b.f.machine.Term}
 		b.l.Seal(e, 64<<10)
 		b.f.machine.Append(e)

@@ -145,7 +145,7 @@ func (f *fakeTerm) member(t *testing.T, rank uint32) *musterv1.ProcRef {
 
 // lead publishes a leadership as System.Lead does, without its goroutines: the test is the clock and the health loop.
 func (f *fakeTerm) lead() *leadership {
-	l := newLeadership(f, f, f.sys.sessions, &f.sys.counts)
+	l := newLeadership(f, f.sys)
 	f.sys.building.Store(l)
 	l.build()
 	f.Begin(l)

@@ -30,6 +30,7 @@ type leadership struct {
 	state    State
 	sessions Sessions
 	counts   *counts
+	now      func() time.Time
 	epoch    uint64
 	number   uint64 // the state's when the term began
 	graceNs  int64  // cluster clock at which the term's grace ends
@@ -50,13 +51,13 @@ type leadership struct {
 
 // newLeadership reads what a term needs from the state. Effects of entries that are applied meanwhile go to it already: looking
 // twice at the same deadline does no harm, missing one would.
-func newLeadership(t Term, s State, sessions Sessions, c *counts) *leadership {
+func newLeadership(t Term, s *System) *leadership {
 	l := &leadership{
-		term: t, state: s, sessions: sessions, counts: c, timers: health.NewIndex(), orders: deliver.NewQueue(), gone: newGoneHolders(),
-		lastSeal: time.Now(),
+		term: t, state: s.state, sessions: s.sessions, counts: &s.counts, now: s.now, timers: health.NewIndex(), orders: deliver.NewQueue(),
+		gone: newGoneHolders(), lastSeal: s.now(),
 	}
-	l.collector = newCollector(s, t.Poke)
-	l.routes = route.NewTable(l.locate, sessions.Locate)
+	l.collector = newCollector(s.state, t.Poke)
+	l.routes = route.NewTable(l.locate, s.sessions.Locate)
 	return l
 }
 
@@ -67,7 +68,7 @@ func (l *leadership) build() {
 		l.epoch, l.number, startNs, l.graceNs = s.Epoch(), s.Number(), s.ClockNs(), s.GraceUntilNs()
 		l.collector.gather = gatherTime(s.ShortestLeaseNs())
 	})
-	l.clock = clock.New(startNs, l.term.OldestInFlight)
+	l.clock = clock.New(startNs, l.now, l.term.OldestInFlight)
 	for from := fsm.Slot(0); ; from += health.MaxRound {
 		var more bool
 		l.state.Read(func(s *fsm.State) { more = l.load(s, from) })
@@ -230,7 +231,7 @@ func (l *leadership) tick() {
 		return
 	}
 	l.mu.Lock()
-	l.tickDue = time.Since(l.lastSeal) >= quiet
+	l.tickDue = l.now().Sub(l.lastSeal) >= quiet
 	due := l.tickDue
 	l.mu.Unlock()
 	if due {

@@ -1,8 +1,6 @@
 package system
 
 import (
-	"time"
-
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
@@ -43,7 +41,7 @@ func (l *leadership) Seal(e *musterv1.Entry, room int) (settle func([]*musterv1.
 	if len(e.Commands) == 0 {
 		return nil
 	}
-	now := time.Now()
+	now := l.now()
 	e.Epoch, e.StampNs, e.WallMs = l.epoch, l.clock.NowNs(), now.UnixMilli()
 	l.mu.Lock()
 	l.lastSeal = now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -16,6 +17,7 @@ type System struct {
 	state    State
 	sessions Sessions
 	log      hclog.Logger
+	now      func() time.Time // time.Now, except in tests
 
 	building  atomic.Pointer[leadership] // takes effects; set before published
 	published atomic.Pointer[leadership] // admits requests
@@ -27,7 +29,7 @@ type System struct {
 
 // New returns a System that leads nothing yet.
 func New(state State, sessions Sessions, log hclog.Logger) *System {
-	return &System{state: state, sessions: sessions, log: log, onLeading: func(bool) {}}
+	return &System{state: state, sessions: sessions, log: log, now: time.Now, onLeading: func(bool) {}}
 }
 
 // OnLeading has f called with true right after a term is published here, and with false right before it is taken back. Call it
@@ -37,7 +39,7 @@ func (s *System) OnLeading(f func(leading bool)) { s.onLeading = f }
 // Lead does what a leader does for as long as the term lasts: it builds what the term needs from the state, publishes it, and on
 // the term's end takes it back and waits for everything that ran for it. One call at a time.
 func (s *System) Lead(t Term) {
-	l := newLeadership(t, s.state, s.sessions, &s.counts)
+	l := newLeadership(t, s)
 	s.building.Store(l)
 	l.build()
 	s.counts.begin(l.clock)

@@ -23,6 +23,7 @@ const (
 
 // Clock of one term. Safe for concurrent use.
 type Clock struct {
+	real           func() time.Time
 	oldestInFlight func() (time.Time, bool)
 
 	mu        sync.Mutex
@@ -31,9 +32,10 @@ type Clock struct {
 	uncharged time.Duration // real time not added
 }
 
-// New returns a clock that shows startNs. oldestInFlight tells when the oldest uncommitted proposal was made, if there is one.
-func New(startNs int64, oldestInFlight func() (time.Time, bool)) *Clock {
-	return &Clock{oldestInFlight: oldestInFlight, last: time.Now(), now: startNs}
+// New returns a clock that shows startNs. real is time.Now, except in tests; only what passes between two of its answers counts, not what
+// day they tell. oldestInFlight tells when the oldest uncommitted proposal was made, if there is one.
+func New(startNs int64, real func() time.Time, oldestInFlight func() (time.Time, bool)) *Clock {
+	return &Clock{real: real, oldestInFlight: oldestInFlight, last: real(), now: startNs}
 }
 
 // Run steps the clock until ctx ends.
@@ -51,7 +53,7 @@ func (c *Clock) Run(ctx context.Context) {
 }
 
 // Step adds what has passed since the last one. Run calls it.
-func (c *Clock) Step() { c.step(time.Now()) }
+func (c *Clock) Step() { c.step(c.real()) }
 
 func (c *Clock) step(now time.Time) {
 	stalled := c.stalled(now)
@@ -73,7 +75,7 @@ func (c *Clock) stalled(now time.Time) bool {
 }
 
 // StandsStill tells whether time is charged to nobody now, since a proposal waits for its commit.
-func (c *Clock) StandsStill() bool { return c.stalled(time.Now()) }
+func (c *Clock) StandsStill() bool { return c.stalled(c.real()) }
 
 // NowNs is cluster time in nanoseconds, as of the last step.
 func (c *Clock) NowNs() int64 {

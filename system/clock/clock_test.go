@@ -11,7 +11,7 @@ import (
 func TestClock_Steps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var since time.Time
-		c := New(int64(time.Hour), func() (time.Time, bool) { return since, !since.IsZero() })
+		c := New(int64(time.Hour), time.Now, func() (time.Time, bool) { return since, !since.IsZero() })
 		start := time.Now()
 		passed := func(d time.Duration) time.Duration { c.step(start.Add(d)); return time.Duration(c.NowNs()) - time.Hour }
 
@@ -29,7 +29,7 @@ func TestClock_Steps(t *testing.T) {
 
 func TestClock_RunFollowsRealTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := New(0, func() (time.Time, bool) { return time.Time{}, false })
+		c := New(0, time.Now, func() (time.Time, bool) { return time.Time{}, false })
 		go c.Run(t.Context())
 		time.Sleep(10*time.Second + time.Millisecond)
 		require.Equal(t, 10*time.Second, time.Duration(c.NowNs()))
@@ -40,7 +40,7 @@ func TestClock_RunFollowsRealTime(t *testing.T) {
 func TestClock_StandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var since time.Time
-		c := New(0, func() (time.Time, bool) { return since, !since.IsZero() })
+		c := New(0, time.Now, func() (time.Time, bool) { return since, !since.IsZero() })
 		require.False(t, c.StandsStill())
 		since = time.Now()
 		time.Sleep(Stalled)
