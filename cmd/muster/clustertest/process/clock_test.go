@@ -43,8 +43,12 @@ func withBadClock(t *testing.T) string {
 }
 
 // A host and a server whose clocks jump by hours each second are as good as any other: nobody expires, no order is late, programs get
-// the time that they are to be given, and the host does not take itself for cut off.
+// the time that they are to be given, and the host does not take itself for cut off. Everything is built anew for it: system.TestWallClock_HourJumps is what is
+// always run.
 func TestClocks_AnHourOff(t *testing.T) {
+	if os.Getenv("MUSTER_LONG") == "" {
+		t.Skip("make test-long: it builds the standard library anew")
+	}
 	bad := withBadClock(t)
 	c := New(t)
 	n2 := c.Servers[1]
