@@ -17,7 +17,7 @@ STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test lint generate check-generate regenerate demo torture failover soak cluster cluster-stop fuzz histories clean
+.PHONY: help build test test-long lint generate check-generate regenerate demo torture failover soak cluster cluster-stop fuzz histories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ build: ## build the static binary ./muster
 
 test: ## run all tests with the race detector
 	go test -race -timeout 20m ./...
+
+test-long: ## the same as test, and what takes minutes
+	MUSTER_LONG=1 go test -race -count=1 -timeout 60m ./...
 
 # The last step goes without the cache, which does not know that these tests read every file of the tree.
 lint: $(STATICCHECK) ## gofmt, vet, staticcheck, and the rules on imports and purity

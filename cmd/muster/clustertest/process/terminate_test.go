@@ -62,18 +62,3 @@ func TestServer_SIGTERM_HandsOver(t *testing.T) {
 	}
 	c.RequireConverged()
 }
-
-// A leader that hangs is replaced, requests go on, and when it wakes up it follows.
-func TestPausedLeader_AnotherLeads(t *testing.T) {
-	c := New(t)
-	l := newLoad(0, c.Client(), new(atomic.Int64), rand.Uint64())
-	require.NoError(t, l.world(1))
-	old := c.Leader()
-	old.Pause()
-	require.NoError(t, l.world(2))
-	require.NotEqual(t, old.Name, c.Leader().Name)
-	old.Continue()
-	c.WaitReady()
-	require.NoError(t, l.world(3))
-	c.RequireConverged()
-}
