@@ -10,8 +10,12 @@ import (
 	"testing"
 )
 
-// wallClockReaders are the files that may turn a time into a date: what they write is for people, or seeds the numbers of an empty cluster.
-var wallClockReaders = []string{"system/seal.go", "system/restore.go", "cmd/muster/node/node.go", "raftnode/raftnodetest/cluster.go"}
+// wallClockReaders are the files that may turn a time into a date, or a date into a time: what they write is for people, or seeds the numbers
+// of an empty cluster.
+var wallClockReaders = []string{
+	"system/seal.go", "system/restore.go", "cmd/muster/node/node.go", "raftnode/raftnodetest/cluster.go",
+	"cmd/muster/explain_text.go", "cmd/muster/watch.go", "cmd/muster/world_get.go",
+}
 
 // TestWallClock: no decision of a server, a member or an agent rests on what day it is, so that a machine whose clock is an hour off is
 // as good as any other. Everything is timed by differences of the monotonic clock.
@@ -25,14 +29,15 @@ func TestWallClock(t *testing.T) {
 		allowed := slices.Contains(wallClockReaders, name)
 		switch {
 		case reads && !allowed:
-			t.Errorf("%s: turns a time into a date", name)
+			t.Errorf("%s: turns a time into a date, or a date into a time", name)
 		case allowed && !reads:
 			t.Errorf("%s: is allowed to read the wall clock, and does not", name)
 		}
 	}
 }
 
-// readsWallClock finds calls such as t.UnixMilli() and t.Round(0), which drop the monotonic clock.
+// readsWallClock finds calls such as t.UnixMilli() and t.Round(0), which drop the monotonic clock, and such as time.UnixMilli(x) and
+// f.ModTime(), which give times that never had one, so that what has passed since then depends on the day.
 func readsWallClock(name string, src any) (bool, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.SkipObjectResolution)
 	if err != nil {
@@ -45,12 +50,23 @@ func readsWallClock(name string, src any) (bool, error) {
 			return true
 		}
 		selector, ok := call.Fun.(*ast.SelectorExpr)
-		if ok && (len(call.Args) == 0 && strings.HasPrefix(selector.Sel.Name, "Unix") || selector.Sel.Name == "AsTime" || roundsToNothing(selector, call)) {
+		if ok && (len(call.Args) == 0 && strings.HasPrefix(selector.Sel.Name, "Unix") || selector.Sel.Name == "AsTime" || roundsToNothing(selector, call) || makesTime(selector, call)) {
 			reads = true
 		}
 		return true
 	})
 	return reads, nil
+}
+
+// makesTime: time.UnixMilli(x), but not time.Unix(1, 0), which is long ago whatever day it is.
+func makesTime(selector *ast.SelectorExpr, call *ast.CallExpr) bool {
+	if selector.Sel.Name == "ModTime" {
+		return true
+	}
+	from, ok := selector.X.(*ast.Ident)
+	return ok && from.Name == "time" &&
+		slices.Contains([]string{"Unix", "UnixMilli", "UnixMicro", "Date", "Parse", "ParseInLocation"}, selector.Sel.Name) &&
+		slices.ContainsFunc(call.Args, func(e ast.Expr) bool { _, literal := e.(*ast.BasicLit); return !literal })
 }
 
 // roundsToNothing: t.Round(0) keeps the date only.
@@ -70,6 +86,11 @@ func TestWallClock_Snippet(t *testing.T) {
 		`package a; var x = time.Now().Round(0)`:     true,
 		`package a; var x = d.Round(time.Second)`:    false,
 		`package a; var x = time.UnixMilli(7)`:       false,
+		`package a; var x = time.Unix(1, 0)`:         false,
+		`package a; var x = time.UnixMilli(y)`:       true,
+		`package a; var x = time.Unix(s, 0)`:         true,
+		`package a; var x, _ = time.Parse(f, s)`:     true,
+		`package a; var x = info.ModTime()`:          true,
 		`package a; var x = time.Since(t)`:           false,
 		`package a; var x = unix.Kill(1, 2)`:         false,
 		`package a; func UnixMilli() { f.Unix = 3 }`: false,
