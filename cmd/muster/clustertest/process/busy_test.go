@@ -41,7 +41,8 @@ func withheld(t *testing.T) func() time.Duration {
 
 // TestClock_BusyLoops_LosesUnder1Percent: two processes that do nothing but compute compete with three servers, and cluster time is as fast as
 // real time but for less than 1 percent. What the machine keeps from the test itself, when others use it too, is taken off, and
-// there are several windows, of which one has to be good: a clock that loses by its own making loses in each.
+// there are several windows, of which one has to be good: a clock that loses by its own making loses in each. Where the machine has kept a
+// half percent and more in all of them, as one does that runs ten such tests at once, nothing can be told.
 func TestClock_BusyLoops_LosesUnder1Percent(t *testing.T) {
 	window, limit := 4*time.Second, time.Minute
 	if os.Getenv("MUSTER_LONG") != "" {
@@ -56,7 +57,7 @@ func TestClock_BusyLoops_LosesUnder1Percent(t *testing.T) {
 	for _, name := range []string{"busy-1", "busy-2"} {
 		startBinary(t, "/bin/sh", name, "-c", "while :; do :; done")
 	}
-	machine := withheld(t)
+	machine, told := withheld(t), false
 	start := time.Now()
 	for time.Since(start) < limit {
 		leader, err := client.New(client.Config{Servers: []string{c.Leader().Address}})
@@ -81,6 +82,10 @@ func TestClock_BusyLoops_LosesUnder1Percent(t *testing.T) {
 		if lost-kept < 1 {
 			return
 		}
+		told = told || kept < 0.5
+	}
+	if !told {
+		t.Skipf("this machine is too busy to tell what the clock loses within %v", window)
 	}
 	t.Fatalf("cluster time was slow in each window of %v", window)
 }
