@@ -14,7 +14,8 @@ type Client struct {
 	servers *servers
 	leader  leader
 	numbers numbers
-	asks    singleflight.Group
+	asks    singleflight.Group // rounds of ask
+	finds   singleflight.Group // rounds of findTogether
 
 	// ctx ends with Close; the members' goroutines live in it.
 	ctx    context.Context

@@ -9,7 +9,7 @@
 // open that reports it alive, accepts orders and obeys verdicts, through changes of the leader and outages, until Leave, Close
 // or a verdict that ends it. A Member runs one goroutine for its life, one more per session, one while its Handler stops the
 // program, and one for each actor that it handles messages of; Close waits for all of them. No other goroutine outlives a call,
-// but for a round of asking who leads, which calls share and which ends within 100 ms.
+// but for a round of asking who leads, which calls share and which ends within 100 ms, and one that members share, within 750 ms.
 //
 // While a call has no leader, or is kept waiting by one for 100 ms, all servers are asked who leads, sooner at first; a call that a hung
 // leader holds is sent to the next one, under its id, as soon as there is one.

@@ -39,6 +39,8 @@ type fakeNode struct {
 
 	// hangs: it takes a FindLeader and never answers.
 	hangs atomic.Bool
+	// asked counts the FindLeaders that came.
+	asked atomic.Int64
 
 	mu      sync.Mutex
 	leader  *musterv1.LeaderHint
@@ -147,6 +149,7 @@ func (n *fakeNode) Leave(_ context.Context, req *musterv1.LeaveRequest) (*muster
 }
 
 func (n *fakeNode) FindLeader(ctx context.Context, _ *musterv1.FindLeaderRequest) (*musterv1.FindLeaderResponse, error) {
+	n.asked.Add(1)
 	if n.hangs.Load() {
 		<-ctx.Done()
 		return nil, ctx.Err()

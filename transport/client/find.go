@@ -98,6 +98,28 @@ func (c *Client) findLeader(ctx context.Context, everybody bool) (best *musterv1
 	return best, confirmed
 }
 
+// found is what a shared round has found.
+type found struct {
+	leader    *musterv1.LeaderHint
+	confirmed bool
+}
+
+// findTogether is findLeader of everybody. Members that lose their sessions at once share a round: a leader that is slow because
+// there are many is not asked by each of them. The round goes on without a caller whose context ends, and ends with the client.
+func (c *Client) findTogether(ctx context.Context) (best *musterv1.LeaderHint, confirmed bool) {
+	round := c.finds.DoChan("", func() (any, error) {
+		leader, confirmed := c.findLeader(c.ctx, true)
+		return found{leader, confirmed}, nil
+	})
+	select {
+	case answer := <-round:
+		f := answer.Val.(found)
+		return f.leader, f.confirmed
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
 func (c *Client) askLeader(ctx context.Context, address string, after time.Duration) leaderAnswer {
 	nothing := leaderAnswer{address: address}
 	// No timer for no time: the race detector of Go 1.26 crashes on those in the virtual time of tests.

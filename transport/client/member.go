@@ -221,7 +221,7 @@ func (m *Member) where(tries int) string {
 	if address := m.client.leader.address(); address != "" {
 		return address
 	}
-	leader, confirmed := m.client.findLeader(m.ctx, true)
+	leader, confirmed := m.client.findTogether(m.ctx)
 	if confirmed {
 		return leader.GetAddress()
 	}

@@ -43,6 +43,41 @@ func TestMember_SilenceMovesToTheGreatest(t *testing.T) {
 	})
 }
 
+// Members that lose their leader at once do not each ask who leads: they share rounds of asking, and all move.
+func TestMember_ManyAskTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const members = 64
+		f := newFakes(t, "n1", "n2")
+		f.lead("n1", 100, 2, "n1", "n2")
+		f.nodes["n1"].admit(501)
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			<-s.received
+			_ = s.welcome(100, 2, 500)
+			<-s.Context().Done()
+			return nil
+		}
+		moved := make(chan struct{}, 10*members)
+		f.nodes["n2"].session = func(s *fakeSession) error {
+			moved <- struct{}{}
+			return s.serve(100, 3, nil)
+		}
+		c := f.client(t, "n1", "n2")
+		c.follow(f.nodes["n1"].known())
+		for range members {
+			joinW(t, c, MemberConfig{})
+		}
+		f.nodes["n1"].hangs.Store(true)
+		before := f.nodes["n2"].asked.Load()
+		time.AfterFunc(silence+100*time.Millisecond, func() { f.lead("n2", 100, 3, "n2") })
+		for range members {
+			<-moved
+		}
+		asked := f.nodes["n2"].asked.Load() - before
+		require.Positive(t, asked)
+		require.Less(t, asked, int64(members/4))
+	})
+}
+
 // A session of an older leadership than one already seen is not obeyed, whatever it says.
 func TestMember_OlderLeaderIsNotObeyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
