@@ -11,8 +11,11 @@ import (
 const (
 	// speakTimeout is how long a connection may say nothing.
 	speakTimeout = 5 * time.Second
-	// maxSilent bounds the connections that have not spoken, or that nobody has accepted yet; more are closed at once.
-	maxSilent = 1024
+	// maxSilent bounds the connections that have not spoken, or that nobody has accepted yet. The next one waits slotPatience for one of
+	// them, and is closed then: a crowd that comes at once, and speaks, is sorted as fast as may be and loses nobody, a node among it
+	// neither; and those that are mute do not close the port to others.
+	maxSilent    = 1024
+	slotPatience = 10 * time.Millisecond
 
 	grpcByte = 'P'
 	peerByte = 'M'
@@ -80,16 +83,33 @@ func (m *Mux) accept() {
 			continue
 		}
 		pause = minPause
-		select {
-		case m.silent <- struct{}{}:
-			m.tasks.Go(func() {
-				m.sort(c)
-				<-m.silent
-			})
-		default:
+		if !m.slot() {
 			_ = c.Close()
+			continue
 		}
+		m.tasks.Go(func() {
+			m.sort(c)
+			<-m.silent
+		})
 	}
+}
+
+// slot waits for room for one more connection that is not sorted yet; false if there is none in time.
+func (m *Mux) slot() bool {
+	select {
+	case m.silent <- struct{}{}:
+		return true
+	default:
+	}
+	patience := time.NewTimer(slotPatience)
+	defer patience.Stop()
+	select {
+	case m.silent <- struct{}{}:
+		return true
+	case <-patience.C:
+	case <-m.ctx.Done():
+	}
+	return false
 }
 
 // sort reads the first byte and hands the connection to its branch, or closes it.
