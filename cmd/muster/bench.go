@@ -31,8 +31,12 @@ to hand over, or all nodes are restarted in turn. Told are the client's pause fr
 and what must be 0: members that expired falsely, requests and orders that were lost or done twice; the exit code is 1 where it is not. The
 last line is JSON.
 
+With --sessions so many members more are there, eight to a connection, which report every 2 s and have a lease of 10 s. Told is how long
+after the first acknowledged write each had its session again, and how many terms began: more than one a kill, and Raft was starved.
+
 Mode partition needs the rights to make network namespaces.`,
 		Example: `  muster bench failover --mode kill --trials 20
+  muster bench failover --mode kill --trials 3 --sessions 10000
   muster bench failover --mode transfer --trials 1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -41,6 +45,9 @@ Mode partition needs the rights to make network namespaces.`,
 			}
 			if cfg.Trials < 1 {
 				return usagef("--trials %d: give 1 or more", cfg.Trials)
+			}
+			if cfg.Sessions < 0 || cfg.Sessions > 0 && cfg.Mode != bench.Kill {
+				return usagef("--sessions %d: give 0 or more, with --mode kill", cfg.Sessions)
 			}
 			if cfg.Muster, err = os.Executable(); err != nil {
 				return fmt.Errorf("the own binary: %w", err)
@@ -62,6 +69,7 @@ Mode partition needs the rights to make network namespaces.`,
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.Mode, "mode", bench.Kill, "kill, pause, partition, transfer or rolling")
 	flags.IntVar(&cfg.Trials, "trials", 10, "how often")
+	flags.IntVar(&cfg.Sessions, "sessions", 0, "how many members there are besides, whose return to the next leader is measured; mode kill")
 	flags.BoolVar(&cfg.Keep, "keep", false, "keep the directory with logs and data")
 	return cmd
 }
@@ -91,6 +99,12 @@ func tellFailover(p printer, r bench.Result) error {
 	}
 	if err := p.table("PAUSE MIN P50 P99 MAX", rows); err != nil {
 		return err
+	}
+	if s := r.SessionsReattach; s != nil {
+		err := p.line("%d sessions were back after the first of these writes: p50 %.1f ms, p99 %.1f ms, max %.1f ms; %d terms began.", r.Sessions, s.P50, s.P99, s.Max, r.Terms)
+		if err != nil {
+			return err
+		}
 	}
 	for _, e := range r.Errors {
 		if err := p.line("error: %s", e); err != nil {

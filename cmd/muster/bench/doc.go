@@ -2,7 +2,8 @@
 // time, hosts and members, and then kills, pauses, cuts off or replaces the leader, trial after trial.
 //
 // What is measured is the pause that the client sees, from the last acknowledged write before to the first after. What is counted is what
-// must never be: a healthy member that expires, a request or an order that is lost or done twice.
+// must never be: a healthy member that expires, a request or an order that is lost or done twice. With many sessions
+// more it is measured, too, when each has come to the next leader.
 //
 // All of it runs as processes of this machine, which it shares with whatever else runs here. Nothing here is for concurrent use unless it
 // says so.

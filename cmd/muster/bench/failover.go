@@ -19,6 +19,8 @@ type Config struct {
 	Mode string
 	// Trials is how often; a trial of Rolling changes three nodes.
 	Trials int
+	// Sessions is how many members there are whose return to the next leader is measured; of mode Kill.
+	Sessions int
 	// Keep keeps the directory with logs and data.
 	Keep bool
 	// Progress gets a line per trial; nil = nobody.
@@ -46,6 +48,12 @@ type Result struct {
 	DeadDetectionExcess float64 `json:"dead_detection_excess_ms"`
 	Uncharged           float64 `json:"uncharged_ms"` // the most of all trials
 	FsyncP99            float64 `json:"fsync_p99_ms"`
+	// Sessions is how many members there were to come back. SessionsReattach is when each had, counted from the first write that the
+	// next leader acknowledged; 0 = it was earlier. Terms is how many terms were begun meanwhile: one per trial, or Raft was starved.
+	Sessions         int     `json:"sessions,omitempty"`
+	SessionsReattach *Spread `json:"sessions_reattach_ms,omitempty"`
+	Terms            uint64  `json:"terms,omitempty"`
+
 	// Errors are the first few of what failed.
 	Errors []string `json:"errors,omitempty"`
 }
@@ -90,6 +98,7 @@ type run struct {
 	network *network
 	pauses  []timed
 	dead    map[uint32]time.Duration // the pause of the trial that each victim died in, by rank
+	terms   uint64                   // that were begun by the trials
 }
 
 // Failover measures. It is an error where something did not work, not where the numbers are bad.
@@ -118,6 +127,9 @@ func (r *run) measure(ctx context.Context) (_ Result, err error) {
 	}
 	r.load, err = startLoad(ctx, r.fleet.Addresses(), r.fleet.Dir)
 	if err == nil {
+		err = r.load.startCrowd(ctx, r.cfg.Sessions)
+	}
+	if err == nil {
 		err = r.trials(ctx)
 	}
 	lost := 0
@@ -131,6 +143,8 @@ func (r *run) measure(ctx context.Context) (_ Result, err error) {
 }
 
 func (r *run) trials(ctx context.Context) error {
+	before := term(ctx, r.fleet)
+	defer func() { r.terms = term(ctx, r.fleet) - before }()
 	for i := range r.cfg.Trials {
 		if err := r.trial(ctx, uint32(i)); err != nil {
 			return fmt.Errorf("trial %d: %w", i+1, err)
@@ -169,13 +183,21 @@ func (r *run) trial(ctx context.Context, number uint32) error {
 			return err
 		}
 		done := time.Now()
-		if err := r.flow(ctx, done); err != nil {
+		var found []time.Time
+		returned := make(chan error, 1)
+		go func() {
+			var err error
+			found, err = r.load.crowd.gather(ctx, done)
+			returned <- err
+		}()
+		if err := errors.Join(r.flow(ctx, done), <-returned); err != nil {
 			return err
 		}
 		pause := r.load.writer.pause(began, time.Now())
 		r.pauses = append(r.pauses, pause)
 		longest = max(longest, pause.took())
-		r.progress(number, h.name, pause.took())
+		r.load.crowd.returned(found, pause.ended)
+		r.progress(number, h.name, pause.took(), found, pause.ended)
 		if err := errors.Join(<-ordered, <-died, h.after(ctx)); err != nil {
 			return err
 		}
@@ -198,10 +220,15 @@ func (r *run) flow(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-func (r *run) progress(number uint32, node string, pause time.Duration) {
-	if r.cfg.Progress != nil {
-		fmt.Fprintf(r.cfg.Progress, "%s %d/%d: %s, %.1f ms\n", r.cfg.Mode, number+1, r.cfg.Trials, node, ms(pause))
+func (r *run) progress(number uint32, node string, pause time.Duration, found []time.Time, acked time.Time) {
+	if r.cfg.Progress == nil {
+		return
 	}
+	back := ""
+	if len(found) > 0 {
+		back = fmt.Sprintf(", %d sessions back %.1f ms later", len(found), ms(found[len(found)-1].Sub(acked)))
+	}
+	fmt.Fprintf(r.cfg.Progress, "%s %d/%d: %s, %.1f ms%s\n", r.cfg.Mode, number+1, r.cfg.Trials, node, ms(pause), back)
 }
 
 // settle waits until what was ordered runs. It returns how many ranks do not run all the same.
@@ -234,6 +261,10 @@ func (r *run) result(ranksLost int) Result {
 		FalseExpiries: o.falseExpiries, ConnectionFailures: o.undeliverable,
 		Failed: w.failed, Lost: w.lost + ranksLost, Doubled: w.doubled + r.load.orders.doubled(), Writes: len(w.acks),
 		DeadDetectionExcess: ms(excess), Uncharged: ms(uncharged), FsyncP99: spreadOf(r.load.disk.took()).P99,
+	}
+	if r.cfg.Sessions > 0 {
+		back := spreadOf(r.load.crowd.back)
+		result.Sessions, result.SessionsReattach, result.Terms = r.cfg.Sessions, &back, r.terms
 	}
 	for _, err := range append(w.errs, r.load.disk.err, o.err) {
 		if err != nil && len(result.Errors) < maxErrors {

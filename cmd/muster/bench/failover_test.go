@@ -33,6 +33,16 @@ func TestFailover_CostsNothingButTime(t *testing.T) {
 	}
 }
 
+// Sessions that lose a killed leader are counted when they are back.
+func TestFailover_Sessions(t *testing.T) {
+	r, err := bench.Failover(bench.Config{Muster: process.Binary(t), Mode: bench.Kill, Trials: 1, Sessions: 50, Progress: testWriter{t}})
+	require.NoError(t, err)
+	require.Equal(t, 50, r.Sessions)
+	require.NotNil(t, r.SessionsReattach)
+	require.Positive(t, r.Terms)
+	require.Zero(t, r.Failed+r.Lost+r.Doubled+r.FalseExpiries+r.ConnectionFailures, "%+v", r)
+}
+
 func TestFailover_UnknownMode(t *testing.T) {
 	_, err := bench.Failover(bench.Config{Muster: process.Binary(t), Mode: "nothing", Trials: 1})
 	require.ErrorContains(t, err, `mode "nothing": give kill, pause`)

@@ -25,6 +25,7 @@ type load struct {
 	writer    *writer
 	observer  *observer
 	orders    *orders
+	crowd     *crowd
 	disk      *disk
 	cluster   *client.Cluster // for what the trials ask
 
@@ -35,7 +36,7 @@ type load struct {
 
 // startLoad starts it all and waits until everybody has joined. It is to be ended, also after an error.
 func startLoad(ctx context.Context, addresses []string, dir string) (*load, error) {
-	l := &load{addresses: addresses, observer: newObserver(), orders: &orders{spawned: map[uint64]int{}}, disk: &disk{}}
+	l := &load{addresses: addresses, observer: newObserver(), crowd: &crowd{}, orders: &orders{spawned: map[uint64]int{}}, disk: &disk{}}
 	ctx, l.stop = context.WithCancel(ctx)
 	writing, err := l.client()
 	if err != nil {
