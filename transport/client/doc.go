@@ -11,6 +11,9 @@
 // program, and one for each actor that it handles messages of; Close waits for all of them. No other goroutine outlives a call,
 // but for a round of asking who leads, which calls share and which ends within 100 ms, and one that members share, within 750 ms.
 //
+// A session that is mute for 750 ms has all servers asked who leads, and is left for a greater leader, or when its own does not answer. One
+// that does, and is only slow, keeps it for some more such times.
+//
 // While a call has no leader, or is kept waiting by one for 100 ms, all servers are asked who leads, sooner at first; a call that a hung
 // leader holds is sent to the next one, under its id, as soon as there is one.
 //

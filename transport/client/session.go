@@ -17,6 +17,10 @@ import (
 // silence is how long a session may be mute before the leader is looked for elsewhere; it speaks every 250 ms.
 const silence = 750 * time.Millisecond
 
+// maxSilences in a row end a session whose leader says all the while that it leads: it is slow, and a session begun anew would make it
+// slower, but a stream may also be stuck.
+const maxSilences = 4
+
 // defaultInterval is for a member whose join was not told how often to report.
 const defaultInterval = 2 * time.Second
 
@@ -107,6 +111,12 @@ func (s *session) run(ctx context.Context) error {
 	}
 	mute := time.NewTimer(silence)
 	defer mute.Stop()
+	silences := 0
+	stays := make(chan bool)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	interval := time.Duration(s.member.Timeouts().GetReportIntervalNs())
 	if interval <= 0 {
 		interval = defaultInterval
@@ -123,8 +133,23 @@ func (s *session) run(ctx context.Context) error {
 			}
 			return err
 		case <-mute.C:
-			return errSilent
+			if silences++; s.leader == nil || silences >= maxSilences {
+				return errSilent
+			}
+			leader := s.leader
+			asking.Go(func() {
+				select {
+				case stays <- s.member.client.stillLeads(ctx, leader):
+				case <-ctx.Done():
+				}
+			})
+		case still := <-stays:
+			if !still && silences > 0 {
+				return errSilent
+			}
+			mute.Reset(silence)
 		case frame := <-s.frames:
+			silences = 0
 			mute.Reset(silence)
 			if err := s.obey(frame); err != nil {
 				return err
@@ -142,6 +167,12 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// stillLeads asks everybody who leads, and tells whether a leader says that it does and nobody knows a greater one.
+func (c *Client) stillLeads(ctx context.Context, leader *musterv1.LeaderHint) bool {
+	greatest, confirmed := c.findTogether(ctx)
+	return confirmed && compareLeaders(greatest, leader) == 0
 }
 
 // send sends one message. Where the stream has ended already it does nothing: what the server said last, and why it ended, is

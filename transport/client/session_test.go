@@ -43,6 +43,43 @@ func TestMember_SilenceMovesToTheGreatest(t *testing.T) {
 	})
 }
 
+// A leader that is slow, and says that it leads, keeps its sessions: to begin them anew would make it slower. One whose session stays mute
+// is asked for another.
+func TestMember_SlowLeaderKeepsItsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1", "n2")
+		f.lead("n1", 100, 2, "n1", "n2")
+		f.nodes["n1"].admit(501)
+		opened := make(chan time.Time, 10)
+		slow := make(chan bool)
+		f.nodes["n1"].session = func(s *fakeSession) error {
+			opened <- time.Now()
+			<-s.received
+			if err := s.welcome(100, 2, 500); err != nil {
+				return err
+			}
+			select {
+			case <-slow:
+			case <-s.Context().Done():
+				return nil
+			}
+			return s.serve(100, 2, nil)
+		}
+		c := f.client(t, "n1", "n2")
+		c.follow(f.nodes["n1"].known())
+		joinW(t, c, MemberConfig{})
+		<-opened
+		time.Sleep(2 * time.Second)
+		slow <- true
+		time.Sleep(3 * time.Second)
+		require.Empty(t, opened, "it was left for being slow")
+
+		joinW(t, c, MemberConfig{}) // and this one's session stays mute
+		first := <-opened
+		require.WithinRange(t, <-opened, first.Add(maxSilences*silence), first.Add(maxSilences*(silence+200*time.Millisecond)))
+	})
+}
+
 // Members that lose their leader at once do not each ask who leads: they share rounds of asking, and all move.
 func TestMember_ManyAskTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
