@@ -2,16 +2,31 @@ package raftnode_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"muster/raftnode"
 )
 
-// BenchmarkGroupCommit256 has 256 callers propose one command after another on three nodes in one process, with real log files
-// over loopback. joins/entry is how many commands an entry carried in the mean.
-func BenchmarkGroupCommit256(b *testing.B) {
-	const callers = 256
+// BenchmarkGroupCommit has callers propose one command after another on three nodes in one process, with real log files over loopback.
+// joins/entry is how many commands an entry carried in the mean.
+func BenchmarkGroupCommit(b *testing.B) {
+	for _, callers := range []int{1, 256} {
+		for _, store := range []raftnode.LogStore{raftnode.Bolt, raftnode.WAL} {
+			b.Run(fmt.Sprintf("%d/%s", callers, store), func(b *testing.B) { groupCommit(b, callers, store) })
+		}
+	}
+}
+
+func groupCommit(b *testing.B, callers int, store raftnode.LogStore) {
 	d := newDirs(b)
+	d.logs = map[string]raftnode.LogStore{"n1": store, "n2": store, "n3": store}
+	d.configure = func(rc *raftnode.Config) { // a busy machine costs no leader
+		rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	}
 	c := d.cluster(b, 3)
 	defer c.Close()
 	leader := c.Leader()

@@ -20,6 +20,7 @@ type dirs struct {
 	base          string
 	addresses     map[string]string
 	snapshotBytes int64
+	logs          map[string]raftnode.LogStore // by node; Bolt where none is said
 	configure     func(*raftnode.Config)
 }
 
@@ -42,7 +43,9 @@ func (d *dirs) cluster(t testing.TB, nodes int) *raftnodetest.Cluster {
 	}
 	return raftnodetest.New(t, raftnodetest.Config{
 		Nodes: nodes, Machine: newJournal, Digest: digest,
-		Storage: func(name string) (*raftnode.Storage, error) { return raftnode.OpenStorage(d.of(name), name) },
+		Storage: func(name string) (*raftnode.Storage, error) {
+			return raftnode.OpenStorage(d.of(name), name, d.logs[name])
+		},
 		Configure: func(rc *raftnode.Config) {
 			require.NoError(t, rc.Listener.Close()) // the one in memory
 			l, err := net.Listen("tcp", d.addresses[rc.Name])

@@ -38,7 +38,7 @@ type Stats struct {
 	FreeBytes int64
 	// Waiting is how many commands wait to be put into an entry; 0 where no term is published.
 	Waiting int
-	// LogBytes is the size of the log's file; 0 in memory.
+	// LogBytes is the size of the log's files; 0 in memory.
 	LogBytes int64
 	// FreshLogBytes is how much log was applied since the newest snapshot began, in bytes.
 	FreshLogBytes int64
@@ -67,14 +67,17 @@ func (n *Node) Stats() Stats {
 	return s
 }
 
-// logBytes is the size of the log's file; 0 if there is none.
+// logBytes is the size of the log's files; 0 if there are none.
 func (s *Storage) logBytes() int64 {
 	if s.dir == "" {
 		return 0
 	}
-	info, err := os.Stat(filepath.Join(s.dir, logFile))
-	if err != nil {
-		return 0
+	var bytes int64
+	segments, _ := filepath.Glob(filepath.Join(s.dir, walDir, "*"))
+	for _, file := range append(segments, filepath.Join(s.dir, logFile)) {
+		if info, err := os.Stat(file); err == nil {
+			bytes += info.Size()
+		}
 	}
-	return info.Size()
+	return bytes
 }

@@ -16,6 +16,16 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
+// LogStore is what keeps a node's log.
+type LogStore string
+
+const (
+	// Bolt keeps the log in one bbolt file, beside term and vote. It is the default.
+	Bolt LogStore = "boltdb"
+	// WAL keeps the log in segments of hashicorp/raft-wal, term and vote in the same file as ever: a write is one sync and not two.
+	WAL LogStore = "wal"
+)
+
 const (
 	logFile = "raft.db"
 	// cachedEntries bounds the cache of the newest log entries; an entry is at most about 256 KiB.
@@ -37,6 +47,7 @@ type Storage struct {
 	stable    raft.StableStore
 	votes     *voteStore // the same
 	snapshots *snapshotStore
+	mark      raft.StableStore // what keeps the cluster id beside the log
 	close     func() error
 	probe     func() error // tries whether the disk takes writes
 	free      func() (int64, error)
@@ -46,8 +57,9 @@ type Storage struct {
 }
 
 // OpenStorage opens the data directory of the node with that name, and makes it one if it is empty or does not exist. It
-// refuses a directory of another node, one that another process holds, and one whose parts do not belong together.
-func OpenStorage(dir, name string) (*Storage, error) {
+// refuses a directory of another node, one that another process holds, one whose log is in another store than kind says, and one whose
+// parts do not belong together. No kind is Bolt.
+func OpenStorage(dir, name string, kind LogStore) (*Storage, error) {
 	if !nodeName.MatchString(name) {
 		return nil, fmt.Errorf("node name %q: use 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first", name)
 	}
@@ -66,7 +78,7 @@ func OpenStorage(dir, name string) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newFileStorage(dir, name, bolt)
+	s, err := newFileStorage(dir, name, kind, bolt)
 	if err != nil {
 		return nil, errors.Join(err, bolt.Close())
 	}
@@ -95,7 +107,7 @@ func openBolt(dir string) (*raftboltdb.BoltStore, error) {
 }
 
 // newFileStorage reads the identity while the lock on the log keeps other processes out.
-func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, error) {
+func newFileStorage(dir, name string, kind LogStore, bolt *raftboltdb.BoltStore) (_ *Storage, err error) {
 	snapshots, err := openSnapshotFiles(dir, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
@@ -104,9 +116,24 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 	if err != nil {
 		return nil, err
 	}
-	s := &Storage{name: name, dir: dir, snapshots: snapshots, close: bolt.Close, probe: func() error { return probeDir(dir) }, identity: id}
+	log, err := openLog(dir, kind, bolt)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && log != logBackend(bolt) {
+			err = errors.Join(err, log.Close())
+		}
+	}()
+	s := &Storage{name: name, dir: dir, snapshots: snapshots, mark: log, probe: func() error { return probeDir(dir) }, identity: id}
+	s.close = func() error {
+		if log == logBackend(bolt) {
+			return bolt.Close()
+		}
+		return errors.Join(log.Close(), bolt.Close())
+	}
 	s.free = func() (int64, error) { return freeBytes(dir) }
-	if err := s.wrap(bolt, bolt); err != nil {
+	if err := s.wrap(log, bolt); err != nil {
 		return nil, err
 	}
 	if !found {
@@ -126,7 +153,9 @@ func newFileStorage(dir, name string, bolt *raftboltdb.BoltStore) (*Storage, err
 // MemoryStorage keeps everything in memory, for tests in virtual time. It outlives the nodes that use it, one after another.
 func MemoryStorage(name string) *Storage {
 	store := raft.NewInmemStore()
-	s := &Storage{name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, close: noError, probe: noError, free: boundless}
+	s := &Storage{
+		name: name, snapshots: &snapshotStore{SnapshotStore: &memorySnapshots{}}, mark: store, close: noError, probe: noError, free: boundless,
+	}
 	if err := s.wrap(store, store); err != nil {
 		panic(err) // an empty map has nothing that could fail
 	}
@@ -167,7 +196,7 @@ func (s *Storage) empty() (bool, error) {
 // check refuses a directory whose parts do not belong together: a node that lost its log, but not its name, could vote
 // committed entries away.
 func (s *Storage) check() error {
-	marked, err := s.stable.Get(clusterKey)
+	marked, err := s.mark.Get(clusterKey)
 	if err != nil && err.Error() != errNotFound.Error() {
 		return fmt.Errorf("read %s: %w", filepath.Join(s.dir, logFile), err)
 	}
@@ -179,7 +208,7 @@ func (s *Storage) check() error {
 	switch {
 	case s.identity.ClusterID != "" && string(marked) != s.identity.ClusterID:
 		return fmt.Errorf("%s says that this node is in cluster %s, but %s is not that cluster's log: "+remedy,
-			filepath.Join(s.dir, identityFile), s.identity.ClusterID, logFile, s.name)
+			filepath.Join(s.dir, identityFile), s.identity.ClusterID, s.logName(), s.name)
 	case s.identity.ClusterID == "" && !empty:
 		return fmt.Errorf("%s has a log but no %s that names its cluster: "+remedy, s.dir, identityFile, s.name)
 	}
@@ -242,7 +271,7 @@ func (s *Storage) found(clusterID string, servers []Server) error {
 
 func (s *Storage) enter(clusterID string, founding []Server) error {
 	// The mark beside the log goes first: with the mark alone the node still counts as empty.
-	if err := s.stable.Set(clusterKey, []byte(clusterID)); err != nil {
+	if err := s.mark.Set(clusterKey, []byte(clusterID)); err != nil {
 		return fmt.Errorf("keep the cluster id: %w", err)
 	}
 	next := s.identity

@@ -16,7 +16,7 @@ import (
 
 func open(t *testing.T, dir, name string) *raftnode.Storage {
 	t.Helper()
-	s, err := raftnode.OpenStorage(dir, name)
+	s, err := raftnode.OpenStorage(dir, name, raftnode.Bolt)
 	require.NoError(t, err)
 	return s
 }
@@ -24,7 +24,7 @@ func open(t *testing.T, dir, name string) *raftnode.Storage {
 func TestStorage_RefusesAnotherName(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, open(t, dir, "n1").Close())
-	_, err := raftnode.OpenStorage(dir, "n2")
+	_, err := raftnode.OpenStorage(dir, "n2", raftnode.Bolt)
 	require.ErrorContains(t, err, "belongs to node n1, this node is n2")
 	require.NoError(t, open(t, dir, "n1").Close())
 }
@@ -33,7 +33,7 @@ func TestStorage_RefusesASecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, "n1")
 	defer s.Close()
-	_, err := raftnode.OpenStorage(dir, "n1")
+	_, err := raftnode.OpenStorage(dir, "n1", raftnode.Bolt)
 	require.ErrorContains(t, err, "held by another process")
 }
 
@@ -45,7 +45,7 @@ func TestStorage_RefusesAHalfLostDirectory(t *testing.T) {
 			write(t, c, "kept")
 			c.Close()
 			require.NoError(t, os.Remove(filepath.Join(dirs.of("n1"), missing)))
-			_, err := raftnode.OpenStorage(dirs.of("n1"), "n1")
+			_, err := raftnode.OpenStorage(dirs.of("n1"), "n1", raftnode.Bolt)
 			require.ErrorContains(t, err, "muster cluster rejoin n1")
 		})
 	}
@@ -58,7 +58,7 @@ func TestStorage_RefusesALogWithoutItsSnapshot(t *testing.T) {
 	fill(t, c, 0)
 	c.Close()
 	require.NoError(t, os.RemoveAll(filepath.Join(dirs.of("n1"), "snapshots")))
-	_, err := raftnode.OpenStorage(dirs.of("n1"), "n1")
+	_, err := raftnode.OpenStorage(dirs.of("n1"), "n1", raftnode.Bolt)
 	require.ErrorContains(t, err, "the state between is gone")
 }
 

@@ -47,7 +47,7 @@ func startLocal(count, port int, dataDir string, settings *musterv1.Settings, lo
 		if err != nil {
 			return nil, err
 		}
-		storage, err := raftnode.OpenStorage(filepath.Join(dataDir, p.Name), p.Name)
+		storage, err := raftnode.OpenStorage(filepath.Join(dataDir, p.Name), p.Name, raftnode.Bolt)
 		if err != nil {
 			return nil, err
 		}

@@ -58,6 +58,7 @@ var passing = []struct {
 	{regexp.MustCompile(`\bport 29\d{3}\b`), "port 29500"},
 	{regexp.MustCompile(`"clock_ns":"\d+","wall_ms":"\d+"`), `"clock_ns":"9000000000","wall_ms":"1795426200000"`},
 	{regexp.MustCompile(`\bSaved \d+ bytes`), "Saved 4096 bytes"},
+	{regexp.MustCompile(`\b\d+ entries moved`), "1024 entries moved"},
 	{regexp.MustCompile(` \(after \d+ attempts\)`), ""},                                 // it is chance who is asked first
 	{regexp.MustCompile(`(?m)^note: the leader's log does not take entries: .*\n`), ""}, // a disk that is busy with other tests
 	{regexp.MustCompile(`\bgo1\.\d+[a-z0-9.]*`), "go1.26"},

@@ -43,7 +43,7 @@ func (s *tutorial) play() {
 	s.write("srv/train/train.sh", train)
 	s.write("srv/eval/eval.sh", eval)
 	for _, chapter := range []func(){
-		s.alone, s.cluster, s.worlds, s.machines, s.look, s.watch, s.failure, s.stop, s.save, s.settings, s.alarms, s.rejoin, s.transfer, s.bench, s.everything,
+		s.alone, s.cluster, s.worlds, s.machines, s.look, s.watch, s.failure, s.stop, s.save, s.settings, s.alarms, s.rejoin, s.transfer, s.migrate, s.bench, s.everything,
 	} {
 		chapter()
 	}
@@ -276,6 +276,17 @@ func (s *tutorial) transfer() {
 	s.run("muster cluster transfer-leader n1")
 	s.prose("It comes to nothing where the node leads already:")
 	s.run("muster cluster transfer-leader n1")
+}
+
+// migrate has n3 keep its log in segments.
+func (s *tutorial) migrate() {
+	s.verb("server migrate-log")
+	s.lead("n1")
+	require.Zero(s.t, s.servers["n3"].Stop())
+	s.run("muster server migrate-log --data-dir /var/lib/muster/n3 --to wal")
+	program, said := s.launch(serverLine("n3")+" --log-store wal", listening, "--election-timeout", "2s")
+	s.servers["n3"] = program
+	s.put(serverLine("n3")+" --log-store wal &", said)
 }
 
 // bench measures for a moment.

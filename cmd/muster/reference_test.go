@@ -83,11 +83,11 @@ func TestDifference(t *testing.T) {
 func leaves(cmd *cobra.Command) map[string]*cobra.Command {
 	verbs := map[string]*cobra.Command{}
 	for _, sub := range cmd.Commands() {
-		switch {
-		case sub.Hidden:
-		case sub.HasSubCommands():
-			maps.Copy(verbs, leaves(sub))
-		default:
+		if sub.Hidden {
+			continue
+		}
+		maps.Copy(verbs, leaves(sub))
+		if !sub.HasSubCommands() || sub.Example != "" {
 			verbs[sub.CommandPath()] = sub
 		}
 	}

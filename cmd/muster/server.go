@@ -25,6 +25,7 @@ type serverFlags struct {
 	listen        string
 	advertise     string
 	dataDir       string
+	logStore      raftnode.LogStore
 	insecure      bool
 	logLevel      string
 	profile       string
@@ -35,7 +36,7 @@ type serverFlags struct {
 	settings      settingsFlags
 }
 
-func newServer(*cli) *cobra.Command {
+func newServer(c *cli) *cobra.Command {
 	f := &serverFlags{hangs: make(chan string, 1)}
 	cmd := &cobra.Command{
 		Use:   "server",
@@ -62,6 +63,8 @@ The flags on timeouts are what a new cluster starts with; later the state has th
 	flags.StringVar(&f.listen, "listen", "", "address to listen at (default: this node's address in --peers, or "+defaultServer+")")
 	flags.StringVar(&f.advertise, "advertise", "", "address the others reach this node at (default: its address in --peers, or --listen)")
 	flags.StringVar(&f.dataDir, "data-dir", "", "directory for log, votes and snapshots (default: NODE.muster)")
+	flags.StringVar((*string)(&f.logStore), "log-store", string(raftnode.Bolt), "what keeps the log: boltdb, or wal, which is faster and younger; "+
+		"`muster server migrate-log` changes it")
 	flags.BoolVar(&f.insecure, "insecure", false, "listen at an address that is not loopback although Muster has no TLS yet")
 	flags.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	var profiles []string
@@ -75,6 +78,38 @@ The flags on timeouts are what a new cluster starts with; later the state has th
 	flags.Int64Var(&f.minFree, "min-free", 0, fmt.Sprintf("bytes that should be free on the disk of --data-dir: below it a leader refuses what is new "+
 		"(default: 4 times --snapshot-bytes, at least %d; -1 = never)", raftnode.DefaultMinFree))
 	f.settings.register(flags)
+	cmd.AddCommand(newMigrateLog(c))
+	return cmd
+}
+
+func newMigrateLog(c *cli) *cobra.Command {
+	var dir, to string
+	cmd := &cobra.Command{
+		Use:   "migrate-log",
+		Short: "Move the log of a node that does not run into another store",
+		Long: `Move the log of a node that does not run into another store, and start the server with the same --log-store afterwards. Do it node by
+node: the others go on meanwhile, and nodes of one cluster may have different stores. When it is interrupted, run it again.`,
+		Example: `  muster server migrate-log --data-dir /var/lib/muster/n3 --to wal`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usagef("--data-dir is missing: give the directory of the node")
+			}
+			if to != string(raftnode.Bolt) && to != string(raftnode.WAL) {
+				return usagef("--to %q: give %s or %s", to, raftnode.Bolt, raftnode.WAL)
+			}
+			entries, err := raftnode.MigrateLog(cmd.Context(), dir, raftnode.LogStore(to))
+			if err != nil {
+				return err
+			}
+			if entries == 0 {
+				return c.printer(cmd).line("%s: the log is in %s, and nothing had to be copied", dir, to)
+			}
+			return c.printer(cmd).line("%s: %d entries moved into %s: start the server with --log-store %s", dir, entries, to, to)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "data-dir", "", "directory of the node")
+	cmd.Flags().StringVar(&to, "to", "", "boltdb or wal")
 	return cmd
 }
 
@@ -83,7 +118,7 @@ func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Storage, err = raftnode.OpenStorage(f.dataDir, f.node); err != nil {
+	if cfg.Storage, err = raftnode.OpenStorage(f.dataDir, f.node, f.logStore); err != nil {
 		return err
 	}
 	if cfg.Listener, err = net.Listen("tcp", f.listen); err != nil {
@@ -140,6 +175,9 @@ func (f *serverFlags) config(log io.Writer) (node.Config, error) {
 	}
 	if err := checkExposure(f.listen, f.insecure); err != nil {
 		return node.Config{}, err
+	}
+	if f.logStore != raftnode.Bolt && f.logStore != raftnode.WAL {
+		return node.Config{}, usagef("--log-store %q: give %s or %s", f.logStore, raftnode.Bolt, raftnode.WAL)
 	}
 	if f.dataDir == "" {
 		f.dataDir = f.node + ".muster"
