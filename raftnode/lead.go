@@ -21,6 +21,12 @@ const (
 	maxLeadPause = time.Second
 )
 
+// resigned is a term whose holder wants leadership given away.
+type resigned struct {
+	term   *Term
+	reason string
+}
+
 // leadership is what the run goroutine knows of this node's leadership.
 type leadership struct {
 	n       *Node
@@ -67,6 +73,13 @@ func (n *Node) lead() {
 				l.withdraw(ErrNotLeader)
 				l.propose()
 			}
+		case res := <-n.resigned:
+			if res.term == l.term {
+				l.withdraw(ErrNotLeader)
+				if l.r.State() == raft.Leader {
+					l.resign(res.reason)
+				}
+			}
 		case <-n.parked:
 			l.withdraw(ErrNotServing)
 			if l.r.State() == raft.Leader {
@@ -84,6 +97,9 @@ func (n *Node) lead() {
 func (l *leadership) withdraw(why error) {
 	if l.term == nil {
 		return
+	}
+	if l.term.begun() {
+		l.pause = 0
 	}
 	l.n.current.CompareAndSwap(l.term, nil)
 	l.term.end(why)
@@ -162,7 +178,6 @@ func (l *leadership) started(res termStarted) {
 	switch {
 	case !l.n.fence.mayStand(): // fence goes on when it may
 	case res.err == nil:
-		l.pause = 0
 		l.term = newTerm(l.n, res.number)
 		l.n.current.Store(l.term)
 		l.n.publish(l.term)
@@ -231,6 +246,18 @@ func (n *Node) renewal(t *Term) {
 	}
 	select {
 	case n.renewals <- t:
+	default:
+	}
+}
+
+// resignation asks for leadership to be given away because of t.
+func (n *Node) resignation(t *Term, reason string) {
+	select {
+	case <-n.resigned: // of an older term
+	default:
+	}
+	select {
+	case n.resigned <- resigned{t, reason}:
 	default:
 	}
 }

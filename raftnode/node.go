@@ -48,6 +48,7 @@ type Node struct {
 	free       atomic.Int64  // bytes on the disk; negative: not known
 	terms      chan *Term    // capacity one
 	renewals   chan *Term    // capacity one
+	resigned   chan resigned // capacity one
 	parked     chan struct{} // capacity one
 	adopted    chan struct{} // capacity one
 	stale      chan struct{} // capacity one: Raft must be started anew
@@ -75,7 +76,7 @@ func Start(cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, storage: cfg.Storage, processID: rand.Uint64(),
-		running: make(chan struct{}), terms: make(chan *Term, 1), renewals: make(chan *Term, 1),
+		running: make(chan struct{}), terms: make(chan *Term, 1), renewals: make(chan *Term, 1), resigned: make(chan resigned, 1),
 		parked: make(chan struct{}, 1), adopted: make(chan struct{}, 1), stale: make(chan struct{}, 1),
 		fenced: make(chan struct{}, 1),
 		role:   RoleStarting, flights: map[*flight]struct{}{},

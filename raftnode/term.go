@@ -181,6 +181,21 @@ func (t *Term) Renew() {
 	t.node.renewal(t)
 }
 
+// Resign withdraws this term and has leadership given away: at once the first time, behind a growing pause while the terms of this node
+// end so before Begin. If nobody takes it, this node goes on with another TermStart and another Term. Meant for a leader that cannot do its
+// part, for a reason in words. It never blocks.
+func (t *Term) Resign(reason string) {
+	t.end(fmt.Errorf("%w: %s", ErrNotLeader, reason))
+	t.node.resignation(t, reason)
+}
+
+// begun tells whether Begin was called in time.
+func (t *Term) begun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sealed != nil
+}
+
 // end refuses what is not sealed and ends the context. What is in flight is answered when Raft answers.
 func (t *Term) end(why error) {
 	t.mu.Lock()

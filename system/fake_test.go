@@ -22,6 +22,8 @@ type fakeTerm struct {
 	auto   bool
 	pokes  int
 
+	resigned int
+
 	duringRead func()
 
 	mu      sync.Mutex
@@ -33,16 +35,24 @@ type fakeTerm struct {
 func newFake(t *testing.T, settings *musterv1.Settings) (*fakeTerm, *fakeSessions, *System) {
 	f := &fakeTerm{machine: fsmtest.NewMachine()}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	t.Cleanup(f.cancel)
+	t.Cleanup(func() { f.cancel() })
 	f.machine.Start(settings)
 	sessions := &fakeSessions{attached: map[identity]bool{}}
 	f.sys = New(f, sessions, hclog.NewNullLogger())
 	return f, sessions, f.sys
 }
 
+// again is the next leadership of this node.
+func (f *fakeTerm) again() {
+	f.cancel()
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.machine.Start(nil)
+}
+
 func (f *fakeTerm) Context() context.Context          { return f.ctx }
 func (f *fakeTerm) Number() uint64                    { return f.machine.Term }
 func (f *fakeTerm) Begin(s Sealer)                    { f.sealer = s }
+func (f *fakeTerm) Resign(string)                     { f.resigned++; f.cancel() }
 func (f *fakeTerm) OldestInFlight() (time.Time, bool) { return time.Time{}, false }
 func (f *fakeTerm) ReadBarrier(context.Context) error { return nil }
 func (f *fakeTerm) Read(read func(*fsm.State)) {

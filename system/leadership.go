@@ -33,6 +33,7 @@ type leadership struct {
 	now      func() time.Time
 	epoch    uint64
 	number   uint64 // the state's when the term began
+	bare     uint32 // TermStarts since anything was done, this one among them
 	graceNs  int64  // cluster clock at which the term's grace ends
 
 	clock     *clock.Clock
@@ -66,6 +67,7 @@ func (l *leadership) build() {
 	var startNs int64
 	l.state.Read(func(s *fsm.State) {
 		l.epoch, l.number, startNs, l.graceNs = s.Epoch(), s.Number(), s.ClockNs(), s.GraceUntilNs()
+		l.bare = s.BareTermStarts()
 		l.collector.gather = gatherTime(s.ShortestLeaseNs())
 	})
 	l.clock = clock.New(startNs, l.now, l.term.OldestInFlight)
@@ -237,6 +239,17 @@ func (l *leadership) tick() {
 	if due {
 		l.term.Poke()
 	}
+}
+
+// mark puts into the log that this term was built, if those before it came to nothing, so that leaders who failed are counted in a row only.
+func (l *leadership) mark() {
+	if l.bare < 2 {
+		return
+	}
+	l.mu.Lock()
+	l.tickDue = true
+	l.mu.Unlock()
+	l.term.Poke()
 }
 
 // deliver sends a member what it has still to be told.

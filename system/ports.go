@@ -37,6 +37,8 @@ type Term interface {
 	Begin(Sealer)
 	// Propose has a command applied and returns its outcome. Errors wrap ErrNotApplied, ErrOutcomeUnknown or ErrFull.
 	Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error)
+	// Resign ends the term and has leadership given away, for a reason in words. It does not block.
+	Resign(reason string)
 	// Poke has the Sealer asked though no proposal waits.
 	Poke()
 	// OldestInFlight tells when the oldest proposal that is not applied yet was made.

@@ -20,11 +20,12 @@ type Session struct {
 	reporter *Reporter
 }
 
-// Attach opens a session in the published term. acked and verdicts must not block.
+// Attach opens a session in the published term. acked and verdicts must not block. The error is
+// ErrNotLeading, or wraps ErrUnbuilt.
 func (s *System) Attach(acked func(seq uint64), verdicts func([]*musterv1.Verdict)) (*Session, error) {
-	l := s.published.Load()
-	if l == nil {
-		return nil, ErrNotLeading
+	l, err := s.admitted()
+	if err != nil {
+		return nil, err
 	}
 	return &Session{l: l, acked: acked, verdicts: verdicts}, nil
 }

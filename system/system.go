@@ -21,7 +21,9 @@ type System struct {
 
 	building  atomic.Pointer[leadership] // takes effects; set before published
 	published atomic.Pointer[leadership] // admits requests
+	unbuilt   atomic.Pointer[unbuilt]    // serves reads, where the term cannot be built
 	onLeading func(bool)
+	onBuild   func() error
 
 	changes changes
 	counts  counts
@@ -29,7 +31,9 @@ type System struct {
 
 // New returns a System that leads nothing yet.
 func New(state State, sessions Sessions, log hclog.Logger) *System {
-	return &System{state: state, sessions: sessions, log: log, now: time.Now, onLeading: func(bool) {}}
+	return &System{
+		state: state, sessions: sessions, log: log, now: time.Now, onLeading: func(bool) {}, onBuild: func() error { return nil },
+	}
 }
 
 // OnLeading has f called with true right after a term is published here, and with false right before it is taken back. Call it
@@ -37,24 +41,29 @@ func New(state State, sessions Sessions, log hclog.Logger) *System {
 func (s *System) OnLeading(f func(leading bool)) { s.onLeading = f }
 
 // Lead does what a leader does for as long as the term lasts: it builds what the term needs from the state, publishes it, and on
-// the term's end takes it back and waits for everything that ran for it. One call at a time.
+// the term's end takes it back and waits for everything that ran for it. What cannot be built it gives away, or, where nobody else could
+// build it either, serves for reads alone until it can. One call at a time.
 func (s *System) Lead(t Term) {
-	l := newLeadership(t, s)
-	s.building.Store(l)
-	l.build()
+	defer s.building.Store(nil)
+	defer s.unbuilt.Store(nil)
+	l := s.prepare(t)
+	if l == nil {
+		return
+	}
 	s.counts.begin(l.clock)
 	defer s.counts.end()
 	t.Begin(l)
 	if t.Context().Err() == nil {
 		s.published.Store(l)
+		s.unbuilt.Store(nil)
 		s.onLeading(true)
 		s.log.Info("leading", "raft_term", t.Number(), "epoch", l.epoch, "number", l.number, "timers", l.timers.Len())
+		l.mark()
 		l.run()
 		s.onLeading(false)
 		s.published.Store(nil)
 		s.log.Info("leading no more", "raft_term", t.Number(), "why", context.Cause(t.Context()), "uncharged", l.clock.Uncharged())
 	}
-	s.building.Store(nil)
 }
 
 // Applied takes the effects of an entry that was applied here. It is called with the state's lock held and does not block.
@@ -97,20 +106,20 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// Propose has a command applied by the published term. Errors wrap ErrNotApplied, ErrOutcomeUnknown or ErrFull.
+// Propose has a command applied by the published term. Errors wrap ErrNotApplied (ErrUnbuilt, too, perhaps), ErrOutcomeUnknown or ErrFull.
 func (s *System) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
-	l := s.published.Load()
-	if l == nil {
-		return nil, ErrNotLeading
+	l, err := s.admitted()
+	if err != nil {
+		return nil, err
 	}
 	return l.term.Propose(ctx, c)
 }
 
 // Join makes the caller a member. The leader adds what only it has seen: that the holder's session ended.
 func (s *System) Join(ctx context.Context, j *musterv1.JoinRequest) (*musterv1.Outcome, error) {
-	l := s.published.Load()
-	if l == nil {
-		return nil, ErrNotLeading
+	l, err := s.admitted()
+	if err != nil {
+		return nil, err
 	}
 	j.HolderGone = l.holderGone(j)
 	return l.term.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_Join{Join: j}})
@@ -165,11 +174,11 @@ func (s *System) RegisterNode(ctx context.Context, n *musterv1.NodeRecord) (*mus
 // whatever this node has applied.
 func (s *System) Read(ctx context.Context, stale bool, f func(*fsm.State)) error {
 	if !stale {
-		l := s.published.Load()
-		if l == nil {
-			return ErrNotLeading
+		t, err := s.readable()
+		if err != nil {
+			return err
 		}
-		if err := l.term.ReadBarrier(ctx); err != nil {
+		if err := t.ReadBarrier(ctx); err != nil {
 			return fmt.Errorf("linearizable read: %w", err)
 		}
 	}

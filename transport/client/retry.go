@@ -154,7 +154,8 @@ func (a *attempts) failed(ctx context.Context, r *request, err error) error {
 	a.unknown = a.unknown || unknown
 	a.client.logger.Debug("asking again", "op", a.verb.op, "server", a.address, "attempt", a.number, "error", err)
 
-	if reason == musterv1.Reason_REASON_FULL || reason == musterv1.Reason_REASON_DISK || reason == musterv1.Reason_REASON_RESTORING {
+	switch reason {
+	case musterv1.Reason_REASON_FULL, musterv1.Reason_REASON_DISK, musterv1.Reason_REASON_RESTORING, musterv1.Reason_REASON_NOT_SERVING:
 		return a.rest(ctx, a.longPause)
 	}
 	if news {

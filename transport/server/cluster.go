@@ -42,6 +42,7 @@ func (v *clusterService) Status(ctx context.Context, q *musterv1.StatusRequest) 
 		return resp, nil
 	}
 	others := v.askPeers(ctx, self.GetName())
+	led := leadsItself(resp)
 	resp.Nodes = resp.Nodes[:0]
 	for _, p := range node.Peers() {
 		switch o := others[p.GetName()]; {
@@ -57,17 +58,22 @@ func (v *clusterService) Status(ctx context.Context, q *musterv1.StatusRequest) 
 			if resp.Leader == nil || less(resp.Leader, o.Leader) {
 				resp.Leader = o.Leader
 			}
-			if len(o.Nodes) > 0 && o.Nodes[0].TermPublished {
-				resp.State = o.State
+			if leadsItself(o) {
+				led, resp.State = true, o.State
 			}
 		}
 	}
-	if !slices.ContainsFunc(resp.Nodes, func(n *musterv1.NodeStatus) bool { return n.TermPublished }) {
+	if !led {
 		resp.Alarms = append(resp.Alarms, "no leader: nothing is changed, nobody expires, and procs go on, until a majority of the nodes finds one another")
 	}
 	slices.Sort(resp.Alarms)
 	resp.Alarms = slices.Compact(resp.Alarms)
 	return resp, nil
+}
+
+// leadsItself tells whether the node that answers for itself leads, and serves at least reads.
+func leadsItself(r *musterv1.StatusResponse) bool {
+	return len(r.Nodes) > 0 && r.Leader.GetNode() == r.Nodes[0].GetName()
 }
 
 func less(a, b *musterv1.LeaderHint) bool {
@@ -153,7 +159,7 @@ func (v *clusterService) RestoreState(stream grpc.ClientStreamingServer[musterv1
 	}
 	ctx, cancel := context.WithTimeout(stream.Context(), restorePatience)
 	defer cancel()
-	if _, _, leads := v.s.cfg.System.Leading(); !leads {
+	if _, _, leads := v.s.cfg.System.Serving(); !leads {
 		return v.notLeader()
 	}
 	out, err := v.s.cfg.System.Restore(ctx, first.GetMeta(), first.GetAdopt(), &fileReader{rest: first.GetData(), recv: stream.Recv})
@@ -227,7 +233,7 @@ func (v *clusterService) RejoinNode(ctx context.Context, q *musterv1.RejoinNodeR
 	if err := checkText("node", q.GetNode(), maxKey); err != nil {
 		return nil, err
 	}
-	if _, _, leads := v.s.cfg.System.Leading(); !leads {
+	if _, _, leads := v.s.cfg.System.Serving(); !leads {
 		return nil, errNotLeading
 	}
 	if !slices.ContainsFunc(v.s.cfg.Node.Peers(), func(p *musterv1.NodeStatus) bool { return p.GetName() == q.GetNode() }) {

@@ -19,6 +19,8 @@ func (s *Server) failed(err error) error {
 	switch {
 	case errors.Is(err, system.ErrNotLeading):
 		return errNotLeading
+	case errors.Is(err, system.ErrUnbuilt):
+		return rpcstatus.New(musterv1.Reason_REASON_NOT_SERVING, "%v", err)
 	case errors.Is(err, fsm.ErrStateFile):
 		return rpcstatus.New(musterv1.Reason_REASON_BAD_STATE_FILE, "%v; nothing was changed", err)
 	case errors.Is(err, system.ErrFull):

@@ -138,6 +138,9 @@ func standstill(age *musterv1.Staleness, sys *system.System) []string {
 	if ns := age.GetAgeNs(); ns < 0 || ns > int64(unheard) {
 		return []string{"node " + age.Node + " hears of no leader: while there is none cluster time stands still, nobody expires and nothing changes"}
 	}
+	if err := sys.Unbuilt(); err != nil {
+		return []string{err.Error()}
+	}
 	if sys.StandsStill() {
 		return []string{"the leader's log does not take entries: until it does cluster time stands still, and nobody expires"}
 	}

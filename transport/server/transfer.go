@@ -25,7 +25,7 @@ func (v *clusterService) TransferLeader(ctx context.Context, q *musterv1.Transfe
 		}
 	}
 	node := v.s.cfg.Node
-	if _, _, leads := v.s.cfg.System.Leading(); !leads {
+	if _, _, leads := v.s.cfg.System.Serving(); !leads {
 		return nil, errNotLeading
 	}
 	peers := node.Peers()

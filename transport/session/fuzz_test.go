@@ -33,6 +33,7 @@ type oneTerm struct {
 func (o *oneTerm) Context() context.Context          { return o.ctx }
 func (o *oneTerm) Number() uint64                    { return o.machine.Term }
 func (o *oneTerm) Begin(s system.Sealer)             { o.sealer = s; close(o.begun) }
+func (o *oneTerm) Resign(string)                     {}
 func (o *oneTerm) Poke()                             {}
 func (o *oneTerm) OldestInFlight() (time.Time, bool) { return time.Time{}, false }
 func (o *oneTerm) ReadBarrier(context.Context) error { return nil }

@@ -42,6 +42,9 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 	s := &stream{hub: h, grpc: g, out: newOutbox(&h.relayed)}
 	defer s.out.discard()
 	session, err := h.sys.Attach(s.out.ack, s.out.tell)
+	if errors.Is(err, system.ErrUnbuilt) {
+		return rpcstatus.New(musterv1.Reason_REASON_NOT_SERVING, "%v", err)
+	}
 	if err != nil {
 		return s.redirect()
 	}

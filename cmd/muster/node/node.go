@@ -52,6 +52,8 @@ type Config struct {
 	FreeBytes func() (int64, error)
 	// DiskHangs is called when a write to the disk does not come back: the process should end. nil = it goes on, taking part in nothing.
 	DiskHangs func(what string)
+	// Build is called when a leadership term is about to be built here; its error fails that. nil = nothing. For tests.
+	Build func() error
 	// Logger; nil = silent.
 	Logger hclog.Logger
 }
@@ -102,6 +104,9 @@ func Start(cfg Config) (*Node, error) {
 		System: n.system, Sessions: n.hub, Node: n, Dial: cfg.Dial, Logger: cfg.Logger.Named("server"), Handled: n.metrics.Handled,
 	})
 	n.system.OnLeading(n.server.SetLeading)
+	if cfg.Build != nil {
+		n.system.OnBuild(cfg.Build)
+	}
 	var err error
 	n.raft, err = raftnode.Start(raftnode.Config{
 		Name: cfg.Name, Advertise: cfg.Advertise, Peers: cfg.Peers, Storage: cfg.Storage, Listener: n.mux.Peers(), Dial: cfg.Dial,
@@ -171,7 +176,7 @@ const (
 // everything has ended, or with ctx.
 func (n *Node) Close(ctx context.Context) error {
 	n.setReady(false)
-	if _, _, leads := n.system.Leading(); leads && len(n.cfg.Peers) > 1 {
+	if _, _, leads := n.system.Serving(); leads && len(n.cfg.Peers) > 1 {
 		transfer, cancel := context.WithTimeout(ctx, transferTimeout)
 		if err := n.raft.TransferLeadership(transfer); err != nil {
 			n.log.Warn("leadership was not handed over; the others will elect", "error", err)

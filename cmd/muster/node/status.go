@@ -25,8 +25,8 @@ func (n *Node) Leader() *musterv1.LeaderHint {
 	}
 	hint := &musterv1.LeaderHint{Node: l.Name, Address: l.Address, RaftTerm: l.Term}
 	if l.Name == n.cfg.Name {
-		epoch, raftTerm, leading := n.system.Leading()
-		if !leading {
+		epoch, raftTerm, serves := n.system.Serving()
+		if !serves {
 			return nil // elected, but its term is not published: nobody should come yet
 		}
 		hint.Epoch, hint.RaftTerm = epoch, raftTerm
@@ -54,6 +54,9 @@ func (n *Node) Status() (*musterv1.NodeStatus, *musterv1.StateStatus, []string) 
 		LastIndex: r.LastIndex, CommitIndex: r.CommitIndex, SnapshotIndex: r.SnapshotIndex,
 		LastContactMs: r.LastContact.Milliseconds(), Version: n.cfg.Version, TermPublished: leading, Problem: r.Problem,
 		Sessions: uint32(n.hub.Open()),
+	}
+	if err := n.system.Unbuilt(); err != nil && s.Problem == "" {
+		s.Problem = err.Error()
 	}
 	var state *musterv1.StateStatus
 	n.Read(func(at StateAt) { // together, since nodes are compared by what they had at the same index

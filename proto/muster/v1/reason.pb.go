@@ -34,7 +34,7 @@ const (
 	Reason_REASON_NOT_LEADER Reason = 2
 	// The entry reached the log in another leadership term or epoch than it was sealed in, so it was dropped.
 	Reason_REASON_DROPPED Reason = 3
-	// The node is starting, stopping, waiting for `cluster rejoin`, or has parked; the message says which.
+	// The node is starting, stopping, waiting for `cluster rejoin`, or has parked, or it leads and cannot build its term; the message says which.
 	Reason_REASON_NOT_SERVING Reason = 4
 	// May have been applied (gRPC UNAVAILABLE): ask again with the same request id.
 	Reason_REASON_OUTCOME_UNKNOWN Reason = 5
