@@ -74,6 +74,7 @@ type Config struct {
 
 	// For this package's tests.
 	afterReadIndex  func()       // between the index of a read and the proof of leadership
+	beforeLook      func(*Term)  // before the run goroutine looks at what has happened; with the published term
 	beforeBootstrap func() error // when all have adopted; an error stops the start procedure there
 }
 

@@ -8,6 +8,9 @@ import (
 // AfterReadIndex has f called between the index of a read and the proof of leadership.
 func AfterReadIndex(c *Config, f func()) { c.afterReadIndex = f }
 
+// BeforeLook has f called before the goroutine that leads looks at what has happened, with the published term.
+func BeforeLook(c *Config, f func(*Term)) { c.beforeLook = f }
+
 // BeforeBootstrap has f called when all nodes have adopted the cluster; an error ends the founding there.
 func BeforeBootstrap(c *Config, f func() error) { c.beforeBootstrap = f }
 

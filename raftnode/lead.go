@@ -50,6 +50,9 @@ func (n *Node) lead() {
 	l := &leadership{n: n, r: n.raft.Load()}
 	defer l.withdraw(ErrNotServing)
 	for {
+		if hook := n.cfg.beforeLook; hook != nil {
+			hook(l.term)
+		}
 		select {
 		case leads := <-l.r.LeaderCh():
 			l.withdraw(ErrNotLeader)

@@ -195,6 +195,7 @@ func (s *suspector) ask(r *engine, now suspicion) bool {
 	}
 	answers := make(chan bool, len(others))
 	for _, v := range others {
+		s.n.logger.Debug("asking whether the leader is gone, too", "server", v.ID)
 		s.n.spawn(func() {
 			var resp raft.RequestPreVoteResponse
 			err := r.transport.RequestPreVote(raft.ServerID(v.ID), raft.ServerAddress(v.Address), &raft.RequestPreVoteRequest{
