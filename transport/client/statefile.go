@@ -79,7 +79,8 @@ func (c *Cluster) RestoreState(ctx context.Context, r io.Reader, adopt bool) (*m
 			}
 			answer, err := sendState(ctx, conn, source, &musterv1.RestoreStateRequest{Meta: req.meta(), Adopt: adopt})
 			if read := new(final); err != nil && source.spent() && !errors.As(err, &read) {
-				err = &final{err: err, unknown: rpcstatus.OutcomeUnknown(err)}
+				// A file whose end was not sent cannot have taken effect.
+				err = &final{err: err, unknown: source.ended && rpcstatus.OutcomeUnknown(err)}
 			}
 			return answer, err
 		})
@@ -91,11 +92,14 @@ type rewinder struct {
 	seeker io.Seeker
 	start  int64
 	read   bool
+	ended  bool
 }
 
 func (w *rewinder) Read(p []byte) (int, error) {
 	w.read = true
-	return w.r.Read(p)
+	n, err := w.r.Read(p)
+	w.ended = w.ended || errors.Is(err, io.EOF)
+	return n, err
 }
 
 func (w *rewinder) rewind() error {
