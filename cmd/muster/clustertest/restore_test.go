@@ -74,6 +74,7 @@ func restoreAndChange(t *testing.T, c *Cluster, kill bool) {
 	c.Eventually("a part to be staged everywhere", func() bool {
 		return restoring(c.Members[0]) && restoring(c.Members[1]) && restoring(c.Members[2])
 	})
+	changed := time.Now()
 	if kill {
 		c.Kill(leader)
 	} else {
@@ -86,6 +87,7 @@ func restoreAndChange(t *testing.T, c *Cluster, kill bool) {
 	for _, m := range c.Running() {
 		c.Eventually("the staged part to go", func() bool { return !restoring(m) })
 	}
+	require.Less(t, time.Since(changed), 5*time.Second, "with the leader, and not by and by")
 	CreateWorld(t, cl, "after", 1) // before the file has come to its end
 	letGo()
 	err := <-answer
