@@ -97,3 +97,6 @@ func (n *Node) Transport() raft.Transport { return n.raft.Load().transport }
 func OpenSnapshots(dir string) (raft.SnapshotStore, error) {
 	return openSnapshotFiles(dir, hclog.NewNullLogger())
 }
+
+// Resent is resent.
+var Resent = resent

@@ -48,10 +48,19 @@ type suspector struct {
 
 	mu        sync.Mutex
 	suspected *suspicion // nil: nobody
-	backUntil time.Time  // agreed with another voter: not before this does this node ask, or agree with a third
-	backFor   string     // that voter's server id
-	stood     suspicion  // for which this node has stood; once each
+	back      standBack
+	stood     suspicion // for which this node has stood; once each
 }
+
+// standBack: this node has agreed with another voter, and neither asks nor agrees with a third until it is over. It is of one term: the
+// voter may lead the next one already, and die as well.
+type standBack struct {
+	term  uint64
+	until time.Time
+	voter string // server id
+}
+
+func (b standBack) holds(term uint64) bool { return b.term == term && time.Now().Before(b.until) }
 
 // brokenConn is a connection that its other end has closed.
 type brokenConn struct {
@@ -166,7 +175,7 @@ func (s *suspector) suspect(who *suspicion) {
 func (s *suspector) mayStand(now suspicion, does bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.n.fence.mayStand() || time.Now().Before(s.backUntil) || s.stood.leader == now.leader && s.stood.term == now.term {
+	if !s.n.fence.mayStand() || s.back.holds(now.term) || s.stood.leader == now.leader && s.stood.term == now.term {
 		return false
 	}
 	if does {
@@ -249,7 +258,7 @@ func (s *suspector) answer(r *engine, q *raft.RequestPreVoteRequest) (granted, o
 	if r.CurrentTerm() != who.term || r.State() != raft.Follower {
 		return false, false
 	}
-	if s.backFor != string(q.ID) && time.Now().Before(s.backUntil) {
+	if s.back.voter != string(q.ID) && s.back.holds(who.term) {
 		return false, true
 	}
 	index, term, err := s.n.lastEntry(r)
@@ -265,7 +274,7 @@ func (s *suspector) answer(r *engine, q *raft.RequestPreVoteRequest) (granted, o
 		granted = string(q.ID) < s.n.storage.who().ServerID
 	}
 	if granted {
-		s.backUntil, s.backFor = time.Now().Add(s.n.cfg.ElectionTimeout), string(q.ID)
+		s.back = standBack{who.term, time.Now().Add(s.n.cfg.ElectionTimeout), string(q.ID)}
 	}
 	return granted, true
 }

@@ -148,6 +148,29 @@ func TestSuspect_NonVoter(t *testing.T) {
 	})
 }
 
+// TestSuspect_HeirDiesAtOnce: who has agreed with the heir of a leader stands, or agrees, again when the heir dies right after it was elected.
+// The one that was started anew meanwhile is asked over a new connection, whatever Raft has kept from before.
+func TestSuspect_HeirDiesAtOnce(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		write(t, c, "before")
+		settle()
+		leader := c.Leader()
+		term := leader.Term().Number()
+		for range 10 {
+			c.Kill(leader.Name)
+			began := time.Now()
+			next := c.Leader()
+			require.Less(t, time.Since(began), raftnode.DefaultTimeout/2)
+			term++
+			require.Equal(t, term, next.Term().Number())
+			c.Restart(leader.Name)
+			c.RequireConverged()
+			require.Less(t, time.Since(began), raftnode.DefaultTimeout, "the heir is to die soon")
+			leader = next
+		}
+	})
+}
+
 // TestSuspect_FarNodes: nodes of several regions agree on a crash, too, before a timer decides: a round of asking waits for answers
 // that are under way for long.
 func TestSuspect_FarNodes(t *testing.T) {

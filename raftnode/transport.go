@@ -2,8 +2,11 @@ package raftnode
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -159,13 +162,28 @@ func (t *transport) endHeartbeats() {
 	t.ended = true
 }
 
+// resent sends a message, which may arrive twice, again while its connection turns out to be broken. Those that Raft keeps are watched by
+// nobody: after a peer was started anew each of them would cost a vote, or a round of asking, before a new one is made.
+func resent(send func() error) error {
+	for range pooledConnections {
+		if err := send(); !brokenConnection(err) {
+			return err
+		}
+	}
+	return send()
+}
+
+func brokenConnection(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // AppendEntries sends entries, or a heartbeat, and remembers a follower that agreed.
 func (t *transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if t.fence.closed() {
 		return errSilent
 	}
 	asked := t.contacts.clock.Load()
-	err := t.NetworkTransport.AppendEntries(id, address, req, resp)
+	err := resent(func() error { return t.NetworkTransport.AppendEntries(id, address, req, resp) })
 	if err == nil && resp.Success && resp.Term == req.Term {
 		t.contacts.agreed(id, asked)
 	}
@@ -197,7 +215,7 @@ func (t *transport) RequestVote(id raft.ServerID, address raft.ServerAddress, re
 	if !t.fence.mayStand() {
 		return errSilent
 	}
-	return t.NetworkTransport.RequestVote(id, address, req, resp)
+	return resent(func() error { return t.NetworkTransport.RequestVote(id, address, req, resp) })
 }
 
 // RequestPreVote asks whether a vote would be given.
@@ -205,7 +223,7 @@ func (t *transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress,
 	if !t.fence.mayStand() {
 		return errSilent
 	}
-	return t.NetworkTransport.RequestPreVote(id, address, req, resp)
+	return resent(func() error { return t.NetworkTransport.RequestPreVote(id, address, req, resp) })
 }
 
 // drainedPipeline takes answers from the inner pipeline whether or not Raft is ready for them. Raft stops reading answers
