@@ -150,13 +150,18 @@ func (f *Fleet) AwaitServers(ctx context.Context, index uint64) (leader string, 
 	return leader, err
 }
 
-// RestartServer starts a killed node as it was started before, and waits until it follows and knows what the others did.
-func (f *Fleet) RestartServer(ctx context.Context, s *Server) (leader string, err error) {
-	known := uint64(0)
+// Committed is the greatest log index of which any node knows that a majority has it.
+func (f *Fleet) Committed(ctx context.Context) (index uint64) {
 	_, nodes := f.Status(ctx)
 	for _, node := range nodes {
-		known = max(known, node.GetCommitIndex())
+		index = max(index, node.GetCommitIndex())
 	}
+	return index
+}
+
+// RestartServer starts a killed node as it was started before, and waits until it follows and knows what the others did.
+func (f *Fleet) RestartServer(ctx context.Context, s *Server) (leader string, err error) {
+	known := f.Committed(ctx)
 	if err := f.StartServer(s); err != nil {
 		return "", err
 	}

@@ -201,7 +201,8 @@ func (r *run) trial(ctx context.Context, number uint32) error {
 		if err := errors.Join(<-ordered, <-died, h.after(ctx)); err != nil {
 			return err
 		}
-		if _, err := r.fleet.AwaitServers(ctx, 0); err != nil {
+		// The next change finds a cluster that is whole: a node that was started again knows what the others do.
+		if _, err := r.fleet.AwaitServers(ctx, r.fleet.Committed(ctx)); err != nil {
 			return err
 		}
 	}
