@@ -58,13 +58,15 @@ func (c *Client) askAll() (leads string) {
 // lookElsewhere asks for another leader while a server keeps a call waiting, and cancels the call once there is one: a leader that hangs
 // says nothing, and its successor is there long before the call would be given up.
 func (c *Client) lookElsewhere(ctx context.Context, address string, cancel context.CancelFunc) {
-	for pause := newDelay(firstHang/2, longestHang); ; {
+	for began := time.Now(); ; {
 		c.ask(ctx)
 		if leader := c.leader.address(); leader != "" && leader != address {
 			cancel()
 			return
 		}
-		if pause.wait(ctx) != nil {
+		// A share of what the call has waited, so that it waits longer by that share at most.
+		waited := firstHang + time.Since(began)
+		if sleep(ctx, jitter(min(waited/4, longestHang))) != nil {
 			return
 		}
 	}
