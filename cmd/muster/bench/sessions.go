@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,8 @@ const (
 	crowdPerClient = 8
 	// crowdJoins are under way at once.
 	crowdJoins = 256
+	// crowdGC has this process collect its garbage seldom: it shares the processors with what is measured.
+	crowdGC = 800
 	// crowdLook is how often it is looked who has come back.
 	crowdLook = 5 * time.Millisecond
 )
@@ -42,6 +45,7 @@ func (l *load) startCrowd(ctx context.Context, n int) error {
 	if _, err := l.cluster.UpsertWorld(ctx, &musterv1.UpsertWorldRequest{Spec: spec}); err != nil {
 		return err
 	}
+	debug.SetGCPercent(crowdGC)
 	l.crowd.members = make([]*client.Member, n)
 	g, joining := errgroup.WithContext(ctx)
 	g.SetLimit(crowdJoins)
