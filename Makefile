@@ -10,6 +10,7 @@ HISTORIES ?= 10000
 # How much of "make failover" is done, in percent, and how long "make soak" takes.
 FAILOVER ?= 100
 SOAK ?= 10m
+BENCH_ROUNDS ?= 3
 
 TOOLS := $(CURDIR)/.build/tools
 BUF := $(TOOLS)/buf
@@ -17,7 +18,7 @@ STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test test-long lint generate check-generate regenerate demo torture failover soak cluster cluster-stop fuzz histories clean
+.PHONY: help build test test-long lint generate check-generate regenerate demo torture failover bench soak cluster cluster-stop fuzz histories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,11 @@ failover: build ## what a change of the leader costs, and what it costs etcd, in
 	go build -o .build/ ./deploy/failover
 	cd cmd/etcdbench && go build -o ../../.build/ .
 	.build/failover -muster ./muster -etcdbench .build/etcdbench -percent $(FAILOVER)
+
+bench: build ## joins and reports with either log store, and etcd beside them, BENCH_ROUNDS (3) times in turn: about six minutes
+	go build -o .build/ ./deploy/throughput
+	cd cmd/etcdbench && go build -o ../../.build/ .
+	.build/throughput -muster ./muster -etcdbench .build/etcdbench -rounds $(BENCH_ROUNDS)
 
 soak: build ## full load and two busy loops for SOAK (10m), in which no leader may change
 	./muster bench soak --duration $(SOAK)

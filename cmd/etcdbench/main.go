@@ -1,7 +1,9 @@
-// Command etcdbench measures what Muster is compared with: three etcd nodes with default settings whose leader is killed, trial after
-// trial, and the time from the last acknowledged put before to the first after. It is a module of its own, which Muster does not need.
+// Command etcdbench measures what Muster is compared with, three etcd nodes with default settings: the time from the last acknowledged put
+// before the leader is killed to the first after, and how many leases they grant, with and without a key, how many puts and keepalives they
+// take. It is a module of its own, which Muster does not need.
 //
 //	etcdbench failover --trials 15
+//	etcdbench load --what grant --callers 256 --duration 5s
 //
 // The last line is JSON.
 package main
@@ -10,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 )
 
 func main() {
@@ -32,6 +35,14 @@ func main() {
 		trials := flags.Int("trials", 15, "how often")
 		_ = flags.Parse(os.Args[2:])
 		err = failover(*trials)
+	case "load":
+		l := load{}
+		what := flags.String("what", "grant", "grant, grant-put, put or keepalive")
+		flags.IntVar(&l.callers, "callers", 256, "who wait for an answer at once")
+		flags.IntVar(&l.connections, "connections", 8, "connections to the leader")
+		flags.DurationVar(&l.duration, "duration", 5*time.Second, "how long")
+		_ = flags.Parse(os.Args[2:])
+		err = l.run(*what)
 	default:
 		usage()
 	}
@@ -42,6 +53,6 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "etcdbench failover [--trials N], or etcdbench node …, which failover starts")
+	fmt.Fprintln(os.Stderr, "etcdbench failover [--trials N], etcdbench load [--what grant], or etcdbench node …, which those start")
 	os.Exit(2)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func newBench(c *cli) *cobra.Command {
-	return group("bench", "Measure, with servers that it starts itself", newBenchFailover(c), newBenchSoak(c))
+	return group("bench", "Measure a cluster, or, with servers that it starts itself, a change of the leader", newBenchFailover(c), newBenchSoak(c), newBenchJoins(c), newBenchReports(c))
 }
 
 var benchModes = []string{bench.Kill, bench.Pause, bench.Partition, bench.Transfer, bench.Rolling}

@@ -33,6 +33,11 @@ are there, and two processes do nothing but compute. The last line tells how man
 			if err != nil {
 				return err
 			}
+			for _, e := range s.Errors {
+				if err := c.printer(cmd).line("error: %s", e); err != nil {
+					return err
+				}
+			}
 			err = c.printer(cmd).line("%d writes were acknowledged and %d failed, %d members expired falsely; fsync p99: %.1f ms\nelections: %d",
 				s.Writes, s.Failed, s.FalseExpiries, s.FsyncP99, s.Elections)
 			switch {

@@ -296,6 +296,11 @@ func (s *tutorial) bench() {
 	s.measured("muster bench failover --mode transfer --trials 1")
 	s.verb("bench soak")
 	s.measured("muster bench soak --duration 2s")
+	s.verb("bench joins")
+	s.prose("This and the next load the cluster that runs.")
+	s.measured("muster bench joins --count 100")
+	s.verb("bench reports")
+	s.measured("muster bench reports --sessions 10 --procs 1 --duration 1s")
 }
 
 // measured shows what a measurement prints without what differs from machine to machine, or between two runs.
@@ -304,7 +309,8 @@ func (s *tutorial) measured(line string) {
 	for _, r := range [][2]string{
 		{`(?m)^(without|muster:) .*\n`, ""}, // there was a slow write on the disk, or an election
 		{`-?\d+\.\d+`, "0.0"}, {`(_ms":)-?[\d.]+`, "${1}0.0"}, {`(slow_disk":|writes":|elections: )\d+`, "${1}0"},
-		{`\d+ writes`, "0 writes"}, {`: n\d, `, ": n1, "}, {`(?m)  +`, "  "},
+		{`\d+ writes`, "0 writes"}, {`(?m)^\d+ (joins|reports).* last second\n`, ""}, {`\d+ (joins|reports)`, "0 $1"}, {`\d+ a second`, "0 a second"},
+		{`("(joins|reports|per_second)":)\d+`, "${1}0"}, {`(seconds":)[\d.]+`, "${1}0.0"}, {`: n\d, `, ": n1, "}, {`(?m)  +`, "  "},
 	} {
 		out = regexp.MustCompile(r[0]).ReplaceAllString(out, r[1])
 	}

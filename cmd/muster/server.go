@@ -17,8 +17,9 @@ import (
 )
 
 // heapFloor is address space that is never touched, and counted by the garbage collector: a heap of a few megabytes, which a crowd of
-// sessions makes garbage of all at once, would be collected many times a second, in the way of everybody who waits for an answer.
-const heapFloor = 256 << 20
+// sessions makes garbage of all at once, would be collected many times a second, in the way of everybody who waits for an answer. It is
+// small all the same: the kernel gives the memory of a process that dies back before it closes its connections, by which the others know.
+const heapFloor = 32 << 20
 
 // closeTimeout bounds handing over and ending a server that was asked to stop.
 const closeTimeout = raftnode.HangLimit + time.Second // a disk that hangs is told as that

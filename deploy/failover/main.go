@@ -3,16 +3,15 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"os"
-	"os/exec"
 	"strconv"
+
+	"muster/deploy/fleet"
 )
 
 // mode is what is measured, and how often by default.
@@ -82,7 +81,7 @@ func run(muster, etcd string, share int) error {
 	into := map[string]*figures{"kill": &s.Kill, "pause": &s.Pause, "partition": &s.Partition, "transfer": &s.Transfer, "rolling": &s.Rolling}
 	for _, m := range modes {
 		var got measured
-		if err := measure(&got, muster, "bench", "failover", "--mode", m.name, "--trials", trials(m.trials, share)); err != nil {
+		if err := fleet.Measured(context.Background(), &got, muster, "bench", "failover", "--mode", m.name, "--trials", trials(m.trials, share)); err != nil {
 			return err
 		}
 		*into[m.name] = got.figures
@@ -92,7 +91,7 @@ func run(muster, etcd string, share int) error {
 		s.Excess = max(s.Excess, got.Excess)
 	}
 	if etcd != "" {
-		if err := measure(&s.Etcd, etcd, "failover", "--trials", trials(15, share)); err != nil {
+		if err := fleet.Measured(context.Background(), &s.Etcd, etcd, "failover", "--trials", trials(15, share)); err != nil {
 			return err
 		}
 		s.Ratio = math.Round(10*s.Etcd.P50/s.Kill.P50) / 10
@@ -108,16 +107,3 @@ func run(muster, etcd string, share int) error {
 
 // trials is a share of so many, at least one.
 func trials(all, share int) string { return strconv.Itoa(max(1, all*share/100)) }
-
-// measure runs a program, shows what it prints, and reads its last line, which is there also where the program finds its result bad.
-func measure(into any, program string, args ...string) error {
-	var out bytes.Buffer
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stdout), os.Stderr
-	ran := cmd.Run()
-	lines := bytes.Split(bytes.TrimSpace(out.Bytes()), []byte("\n"))
-	if err := json.Unmarshal(lines[len(lines)-1], into); err != nil {
-		return fmt.Errorf("the last line of %s %v: %w", program, args, errors.Join(ran, err))
-	}
-	return nil
-}

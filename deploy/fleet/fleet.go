@@ -33,6 +33,8 @@ type Fleet struct {
 	// the command line that a server is run by, such as one that puts it into a network namespace.
 	Places []string
 	Within func(server string) []string
+	// Flags are of each server besides those that a fleet gives.
+	Flags []string
 
 	began time.Time
 	all   []*Process

@@ -79,6 +79,7 @@ func (f *Fleet) StartServer(s *Server) error {
 	}
 	line := []string{f.Muster, "server", "--node", s.Name, "--peers", strings.Join(peers, ","), "--data-dir", s.data,
 		"--report-interval", reportInterval.String(), "--lease", Lease.String(), "--grace", Grace.String()}
+	line = append(line, f.Flags...)
 	if f.Within != nil {
 		line = append(append(f.Within(s.Name), line...), "--insecure")
 	}

@@ -56,6 +56,23 @@ func TestSoak(t *testing.T) {
 	require.Zero(t, s.Failed+s.FalseExpiries, "%+v", s)
 }
 
+// A cluster takes what a measurement of throughput gives it, all of it is counted, and nothing is left of it.
+func TestThroughput(t *testing.T) {
+	c := process.New(t)
+	target := bench.Target{Servers: []string{c.Leader().Address}, Connections: 2, Progress: testWriter{t}}
+	j, err := bench.MeasureJoins(t.Context(), bench.JoinsConfig{Target: target, Callers: 16, Count: 200, Duration: time.Minute})
+	require.NoError(t, err)
+	require.Equal(t, 200, j.Joins)
+	require.Zero(t, j.Failed)
+	r, err := bench.MeasureReports(t.Context(), bench.ReportsConfig{Target: target, Sessions: 8, Procs: 16, Duration: time.Second})
+	require.NoError(t, err)
+	require.Positive(t, r.Reports)
+	require.Zero(t, r.Reports%16, "a message names all procs")
+	code, out, errs := c.Muster("view")
+	require.Zero(t, code, errs)
+	require.NotContains(t, out, "bench-")
+}
+
 type testWriter struct{ t *testing.T }
 
 func (w testWriter) Write(line []byte) (int, error) {

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"muster/deploy/fleet"
+	musterv1 "muster/proto/muster/v1"
 )
 
 const (
 	// soakWriters write at once, on so many clients.
 	soakWriters, soakClients = 32, 4
 	busyLoops                = 2
+	soakWindow               = 20 * time.Second
 	soakProgress             = 30 * time.Second
 )
 
@@ -35,6 +37,7 @@ type Soaked struct {
 	FalseExpiries int
 	Failed        int // requests
 	FsyncP99      float64
+	Errors        []string // the first few
 }
 
 // Soak has as many clients write as the machine bears, with two processes beside them that do nothing but compute, and counts elections.
@@ -54,6 +57,11 @@ func soak(ctx context.Context, f *fleet.Fleet, cfg SoakConfig) (Soaked, error) {
 	if err != nil {
 		return Soaked{}, errors.Join(err, l.end())
 	}
+	// The table of requests, which the cluster keeps for this long to answer each only once, would be full after a minute of such a load.
+	_, err = l.cluster.Set(ctx, &musterv1.SetRequest{Changes: []*musterv1.SettingChange{{Name: "request-window", Value: int64(soakWindow)}}})
+	if err != nil {
+		return Soaked{}, errors.Join(err, l.end())
+	}
 	before := term(ctx, f)
 	writers, err := l.writers(ctx)
 	if err == nil {
@@ -67,6 +75,11 @@ func soak(ctx context.Context, f *fleet.Fleet, cfg SoakConfig) (Soaked, error) {
 	for _, w := range append(writers, l.writer) {
 		soaked.Writes += len(w.acks)
 		soaked.Failed += w.failed
+		for _, err := range w.errs {
+			if len(soaked.Errors) < maxErrors {
+				soaked.Errors = append(soaked.Errors, err.Error())
+			}
+		}
 	}
 	return soaked, nil
 }

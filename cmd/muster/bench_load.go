@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"muster/cmd/muster/bench"
+)
+
+// loadFlags are those of every measurement that loads a cluster which runs already.
+type loadFlags struct {
+	connections int
+	duration    time.Duration
+}
+
+func (f *loadFlags) register(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.connections, "connections", 8, "connections to the leader")
+	cmd.Flags().DurationVar(&f.duration, "duration", 10*time.Second, "how long")
+}
+
+func (f *loadFlags) target(c *cli, cmd *cobra.Command) (bench.Target, error) {
+	if f.connections < 1 {
+		return bench.Target{}, usagef("--connections %d: give 1 or more", f.connections)
+	}
+	if f.duration <= 0 {
+		return bench.Target{}, usagef("--duration %v: give a duration above 0, such as 10s", f.duration)
+	}
+	servers, err := c.serverList()
+	return bench.Target{Servers: servers, Connections: f.connections, Progress: cmd.ErrOrStderr()}, err
+}
+
+func newBenchJoins(c *cli) *cobra.Command {
+	var f loadFlags
+	cfg := bench.JoinsConfig{}
+	cmd := &cobra.Command{
+		Use:   "joins",
+		Short: "Measure how many members a cluster lets join",
+		Long: `Measure how many members a cluster lets join: as many callers as asked for wait for an answer at once, each join is a request of its own,
+and a majority of the nodes has it on its disk when it is answered. The members are of a world of their own, which is removed afterwards. The
+last line is JSON.`,
+		Example: `  muster bench joins --callers 256 --duration 10s
+  muster bench joins --count 100`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Callers < 1 || cfg.Count < 1 {
+				return usagef("--callers %d, --count %d: give 1 or more", cfg.Callers, cfg.Count)
+			}
+			if cfg.Target, err = f.target(c, cmd); err != nil {
+				return err
+			}
+			cfg.Duration = f.duration
+			r, err := bench.MeasureJoins(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return tellLoad(c.printer(cmd), r, "%d joins in %.1f s, %.0f a second", r.Joins, r.Seconds, r.PerSecond)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().IntVar(&cfg.Callers, "callers", 256, "who wait for an answer at once")
+	cmd.Flags().IntVar(&cfg.Count, "count", 1_000_000, "how many join at most")
+	return cmd
+}
+
+func newBenchReports(c *cli) *cobra.Command {
+	var f loadFlags
+	cfg := bench.ReportsConfig{}
+	cmd := &cobra.Command{
+		Use:   "reports",
+		Short: "Measure how many supervision reports a cluster takes",
+		Long: `Measure how many supervision reports a cluster takes: each session says that its procs are alive, waits until a majority of the nodes has
+that in its log, and says it again. The members are of a world of their own, which is removed afterwards. The last line is JSON.`,
+		Example: `  muster bench reports --sessions 256 --procs 64 --duration 10s
+  muster bench reports --sessions 10 --procs 1 --duration 1s`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Sessions < 1 || cfg.Procs < 1 {
+				return usagef("--sessions %d, --procs %d: give 1 or more", cfg.Sessions, cfg.Procs)
+			}
+			if cfg.Target, err = f.target(c, cmd); err != nil {
+				return err
+			}
+			cfg.Duration = f.duration
+			r, err := bench.MeasureReports(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return tellLoad(c.printer(cmd), r, "%d reports of a proc in %.1f s, %.0f a second", r.Reports, r.Seconds, r.PerSecond)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().IntVar(&cfg.Sessions, "sessions", 256, "that are open at once")
+	cmd.Flags().IntVar(&cfg.Procs, "procs", 64, "of each session, all of which a message names")
+	return cmd
+}
+
+// tellLoad prints a sentence for people, and what was measured as JSON.
+func tellLoad(p printer, measured any, sentence string, values ...any) error {
+	if err := p.line(sentence, values...); err != nil {
+		return err
+	}
+	line, err := json.Marshal(measured)
+	if err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	return p.line("%s", line)
+}
