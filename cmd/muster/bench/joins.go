@@ -56,7 +56,7 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 		callers.Go(func() {
 			for rank := next.Add(1) - 1; rank < int64(cfg.Count) && loading.Err() == nil; rank = next.Add(1) - 1 {
 				asked := time.Now()
-				_, err := member.Join(ctx, joinOf(world, uint32(rank)))
+				_, err := member.Join(ctx, t.joinOf(world, uint32(rank)))
 				if err != nil {
 					errs[i] = fmt.Errorf("join of rank %d: %w", rank, err)
 					return
@@ -82,8 +82,8 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 }
 
 // joinOf is the join of a member that nobody runs.
-func joinOf(world string, rank uint32) *musterv1.JoinRequest {
+func (t *target) joinOf(world string, rank uint32) *musterv1.JoinRequest {
 	nonce := make([]byte, 16)
 	_, _ = rand.Read(nonce) // never fails
-	return &musterv1.JoinRequest{World: world, Rank: rank, Key: "bench", Machine: "bench", Address: "tcp:bench:1", Nonce: nonce}
+	return &musterv1.JoinRequest{World: world, Rank: rank, Key: "bench", Machine: "bench", Address: "tcp:bench:1", Nonce: nonce, Issued: t.client.Number()}
 }

@@ -47,7 +47,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	if err != nil {
 		return Reports{}, err
 	}
-	members, err := t.joinAll(ctx, world, cfg.Sessions*cfg.Procs)
+	members, epoch, err := t.joinAll(ctx, world, cfg.Sessions*cfg.Procs)
 	if err != nil {
 		return Reports{}, err
 	}
@@ -57,7 +57,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	var reporters []*reporter
 	for i := range cfg.Sessions {
 		r := &reporter{members: members[i*cfg.Procs : (i+1)*cfg.Procs]}
-		if err := r.open(loading, t.conns[i%len(t.conns)]); err != nil {
+		if err := r.open(loading, t.conns[i%len(t.conns)], epoch); err != nil {
 			return Reports{}, errors.Join(err, stopped(cancel, g))
 		}
 		reporters = append(reporters, r)
@@ -90,22 +90,26 @@ func stopped(cancel context.CancelFunc, g *errgroup.Group) error {
 	return g.Wait()
 }
 
-// joinAll has so many members join, ranks from 0 on.
-func (t *target) joinAll(ctx context.Context, world string, n int) ([]*musterv1.ProcRef, error) {
-	members := make([]*musterv1.ProcRef, n)
+// joinAll has so many members join, ranks from 0 on, and tells the epoch that they joined in.
+func (t *target) joinAll(ctx context.Context, world string, n int) (members []*musterv1.ProcRef, epoch uint64, err error) {
+	answers := make([]*musterv1.JoinResponse, n)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(joinsAtOnce)
 	for rank := range n {
 		g.Go(func() error {
-			answer, err := musterv1grpc.NewMemberServiceClient(t.conns[rank%len(t.conns)]).Join(ctx, joinOf(world, uint32(rank)))
+			var err error
+			answers[rank], err = musterv1grpc.NewMemberServiceClient(t.conns[rank%len(t.conns)]).Join(ctx, t.joinOf(world, uint32(rank)))
 			if err != nil {
 				return fmt.Errorf("join of rank %d: %w", rank, err)
 			}
-			members[rank] = answer.GetProc()
 			return nil
 		})
 	}
-	return members, g.Wait()
+	err = g.Wait()
+	for _, answer := range answers {
+		members, epoch = append(members, answer.GetProc()), answer.GetEpoch()
+	}
+	return members, epoch, err
 }
 
 // reporter is one session of members with neighbouring ranks.
@@ -116,11 +120,11 @@ type reporter struct {
 }
 
 // open says hello and waits to be welcomed.
-func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn) (err error) {
+func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64) (err error) {
 	if r.stream, err = musterv1grpc.NewMemberServiceClient(conn).Session(ctx); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	hello := &musterv1.Hello{Owner: "bench"}
+	hello := &musterv1.Hello{Owner: "bench", Epoch: epoch}
 	for _, p := range r.members {
 		hello.Members = append(hello.Members, &musterv1.HelloMember{Proc: p})
 	}
