@@ -44,6 +44,18 @@ func newCluster(dir string) (*cluster, error) {
 	return c, nil
 }
 
+// startCluster is a newCluster whose nodes run.
+func startCluster(dir string) (*cluster, error) {
+	c, err := newCluster(dir)
+	for i := 0; err == nil && i < len(c.nodes); i++ {
+		err = c.start(i)
+	}
+	if err != nil && c != nil {
+		c.killAll()
+	}
+	return c, err
+}
+
 func (c *cluster) clients() (urls []string) {
 	for _, n := range c.nodes {
 		urls = append(urls, n.client)

@@ -87,16 +87,11 @@ func failover(trials int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := newCluster(dir)
+	c, err := startCluster(dir)
 	if err != nil {
 		return err
 	}
 	defer c.killAll()
-	for i := range c.nodes {
-		if err := c.start(i); err != nil {
-			return err
-		}
-	}
 	client, err := clientv3.New(clientv3.Config{Endpoints: c.clients(), DialTimeout: time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		return err

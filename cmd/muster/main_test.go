@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,7 +29,7 @@ type fake struct {
 	musterv1grpc.UnimplementedSystemServiceServer
 	musterv1grpc.UnimplementedClusterServiceServer
 	upserted *musterv1.UpsertWorldRequest
-	viewed   *musterv1.ViewRequest
+	viewed   atomic.Pointer[musterv1.ViewRequest] // a call that was given up may still be answered beside the next
 	restored []byte
 	adopted  bool
 
@@ -46,7 +47,7 @@ func (f *fake) UpsertWorld(_ context.Context, req *musterv1.UpsertWorldRequest) 
 }
 
 func (f *fake) View(_ context.Context, req *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
-	f.viewed = req
+	f.viewed.Store(req)
 	if f.ended != 0 && req.GetOmitProcs() {
 		return endedView(f.ended), nil
 	}
@@ -306,8 +307,8 @@ func TestRun_Verbs(t *testing.T) {
 
 	code, _, _ = muster(t, servers, "view", "--world", "train", "--label", "team=vision", "--ended", "--stale")
 	require.Equal(t, exitDone, code)
-	require.True(t, f.viewed.GetStale() && f.viewed.GetIncludeEnded())
-	require.Equal(t, "vision", f.viewed.GetWorldLabels()[0].GetValue())
+	require.True(t, f.viewed.Load().GetStale() && f.viewed.Load().GetIncludeEnded())
+	require.Equal(t, "vision", f.viewed.Load().GetWorldLabels()[0].GetValue())
 
 	code, out, _ = muster(t, servers, "state", "save", file)
 	require.Equal(t, exitDone, code)

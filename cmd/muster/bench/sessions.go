@@ -57,9 +57,10 @@ func (l *load) startCrowd(ctx context.Context, n int) error {
 				return err
 			}
 		}
+		with := c
 		g.Go(func() (err error) {
 			cfg := client.MemberConfig{World: crowdWorld, Rank: uint32(i), Key: fmt.Sprintf("crowd-%d", i), Machine: "bench"}
-			l.crowd.members[i], err = c.Join(joining, cfg)
+			l.crowd.members[i], err = with.Join(joining, cfg)
 			return err
 		})
 	}
