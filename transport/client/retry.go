@@ -97,7 +97,8 @@ func try[T any](ctx context.Context, a *attempts, attempt func(context.Context, 
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, a.limit)
 		defer cancel()
-		hangs := time.AfterFunc(firstHang, func() { a.client.lookElsewhere(ctx, a.address, cancel) })
+		asked := a.address // which the next attempt changes, while a late timer may still begin
+		hangs := time.AfterFunc(firstHang, func() { a.client.lookElsewhere(ctx, asked, cancel) })
 		defer hangs.Stop()
 	}
 	conn, err := a.client.servers.connect(ctx, a.address)
