@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"muster/raftnode"
 )
@@ -24,9 +23,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 func groupCommit(b *testing.B, callers int, store raftnode.LogStore) {
 	d := newDirs(b)
 	d.logs = map[string]raftnode.LogStore{"n1": store, "n2": store, "n3": store}
-	d.configure = func(rc *raftnode.Config) { // a busy machine costs no leader
-		rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = 2*time.Second, 2*time.Second, 2*time.Second
-	}
+	d.configure = patient
 	c := d.cluster(b, 3)
 	defer c.Close()
 	leader := c.Leader()

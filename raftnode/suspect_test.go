@@ -22,6 +22,19 @@ func followers(c *raftnodetest.Cluster) (leader *raftnodetest.Member, others []*
 	return leader, others
 }
 
+// killLeader ends the leader, whose heir is there within the next term and so long.
+func killLeader(t *testing.T, c *raftnodetest.Cluster, limit time.Duration) (heir *raftnodetest.Member) {
+	t.Helper()
+	old := c.Leader()
+	term := old.Term().Number()
+	began := time.Now()
+	c.Kill(old.Name)
+	heir = c.Leader()
+	require.Less(t, time.Since(began), limit)
+	require.Equal(t, term+1, heir.Term().Number())
+	return heir
+}
+
 // settle lets what the start left over go by.
 func settle() { time.Sleep(5 * time.Second) }
 
@@ -33,13 +46,8 @@ func TestSuspect_CrashedLeaderIsReplacedAtOnce(t *testing.T) {
 			inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
 				write(t, c, "before")
 				settle()
-				old := c.Leader()
-				term := old.Term().Number()
-				began := time.Now()
-				c.Kill(old.Name)
-				next := c.Leader()
-				require.Less(t, time.Since(began), raftnode.DefaultTimeout/2)
-				require.Equal(t, term+1, next.Term().Number())
+				next := killLeader(t, c, raftnode.DefaultTimeout/2)
+				term := next.Term().Number() - 1
 				write(t, c, "after")
 				never(t, 2*time.Second, "another election", func() bool { return next.Term() == nil || next.Term().Number() != term+1 })
 			})
@@ -154,19 +162,12 @@ func TestSuspect_HeirDiesAtOnce(t *testing.T) {
 	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
 		write(t, c, "before")
 		settle()
-		leader := c.Leader()
-		term := leader.Term().Number()
 		for range 10 {
-			c.Kill(leader.Name)
-			began := time.Now()
-			next := c.Leader()
-			require.Less(t, time.Since(began), raftnode.DefaultTimeout/2)
-			term++
-			require.Equal(t, term, next.Term().Number())
+			leader, began := c.Leader(), time.Now()
+			killLeader(t, c, raftnode.DefaultTimeout/2)
 			c.Restart(leader.Name)
 			c.RequireConverged()
 			require.Less(t, time.Since(began), raftnode.DefaultTimeout, "the heir is to die soon")
-			leader = next
 		}
 	})
 }
@@ -182,13 +183,7 @@ func TestSuspect_FarNodes(t *testing.T) {
 		c.Network.SetDelay(75 * time.Millisecond)
 		write(t, c, "before")
 		settle()
-		old := c.Leader()
-		term := old.Term().Number()
-		began := time.Now()
-		c.Kill(old.Name)
-		next := c.Leader()
-		require.Less(t, time.Since(began), wan)
-		require.Equal(t, term+1, next.Term().Number())
+		killLeader(t, c, wan)
 		write(t, c, "after")
 	})
 }

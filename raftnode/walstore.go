@@ -33,6 +33,9 @@ type logBackend interface {
 
 // openLog opens the store that holds the log. It refuses where another one does.
 func openLog(dir string, kind LogStore, bolt *raftboltdb.BoltStore) (logBackend, error) {
+	if kind == "" {
+		kind = Bolt
+	}
 	inWAL, err := exists(filepath.Join(dir, walDir))
 	if err != nil {
 		return nil, err
@@ -44,24 +47,17 @@ func openLog(dir string, kind LogStore, bolt *raftboltdb.BoltStore) (logBackend,
 	const remedy = "%s: start the server with --log-store %s, or run `muster server migrate-log --data-dir %s --to %s` first"
 	switch {
 	case inWAL && inBolt > 0:
-		return nil, fmt.Errorf("a migration of the log in %s was interrupted: run `muster server migrate-log --data-dir %s --to %s` again", dir, dir, orBolt(kind))
-	case orBolt(kind) == Bolt && inWAL:
+		return nil, fmt.Errorf("a migration of the log in %s was interrupted: run `muster server migrate-log --data-dir %s --to %s` again", dir, dir, kind)
+	case kind == Bolt && inWAL:
 		return nil, fmt.Errorf("the log of %s is in the store "+remedy, dir, WAL, WAL, dir, Bolt)
 	case kind == WAL && inBolt > 0:
 		return nil, fmt.Errorf("the log of %s is in the store "+remedy, dir, Bolt, Bolt, dir, WAL)
-	case orBolt(kind) == Bolt:
+	case kind == Bolt:
 		return bolt, nil
 	case kind == WAL:
 		return openWAL(filepath.Join(dir, walDir))
 	}
 	return nil, fmt.Errorf("log store %q: choose %s or %s", kind, Bolt, WAL)
-}
-
-func orBolt(kind LogStore) LogStore {
-	if kind == "" {
-		return Bolt
-	}
-	return kind
 }
 
 func openWAL(dir string) (*wal.WAL, error) {

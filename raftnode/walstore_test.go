@@ -13,6 +13,11 @@ import (
 	"muster/raftnode/raftnodetest"
 )
 
+// patient has a busy machine, whose disk these tests write to, cost no leader.
+func patient(rc *raftnode.Config) {
+	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = time.Second, time.Second, time.Second
+}
+
 // restart ends all nodes and starts them again.
 func restart(c *raftnodetest.Cluster) {
 	for _, m := range c.Members {
@@ -27,6 +32,7 @@ func restart(c *raftnodetest.Cluster) {
 // cut off, whose entries are taken back; and restarts after each.
 func TestWAL_KeepsTheLog(t *testing.T) {
 	dirs := newDirs(t)
+	dirs.configure = patient
 	dirs.snapshotBytes = 32 << 10
 	dirs.logs = map[string]raftnode.LogStore{"n1": raftnode.WAL, "n2": raftnode.WAL, "n3": raftnode.WAL}
 	c := dirs.cluster(t, 3)
@@ -75,6 +81,7 @@ func TestWAL_KeepsTheLog(t *testing.T) {
 // TestMigrateLog_NodeByNode: each node in turn gets the other store and comes back with all that it had, there and back again.
 func TestMigrateLog_NodeByNode(t *testing.T) {
 	dirs := newDirs(t)
+	dirs.configure = patient
 	dirs.snapshotBytes = 32 << 10
 	dirs.logs = map[string]raftnode.LogStore{}
 	c := dirs.cluster(t, 3)
@@ -105,6 +112,7 @@ func TestMigrateLog_NodeByNode(t *testing.T) {
 // TestMigrateLog_Interrupted: wherever it was, no server starts over half of a log, and the same again moves all of it.
 func TestMigrateLog_Interrupted(t *testing.T) {
 	dirs := newDirs(t)
+	dirs.configure = patient
 	dirs.logs = map[string]raftnode.LogStore{}
 	c := dirs.cluster(t, 1)
 	for range 20 {
@@ -156,6 +164,7 @@ func TestMigrateLog_Interrupted(t *testing.T) {
 // TestWAL_RefusesAHalfLostDirectory: a node that has lost its segments, but not its name, is stopped.
 func TestWAL_RefusesAHalfLostDirectory(t *testing.T) {
 	dirs := newDirs(t)
+	dirs.configure = patient
 	dirs.logs = map[string]raftnode.LogStore{"n1": raftnode.WAL}
 	c := dirs.cluster(t, 1)
 	write(t, c, "kept")

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -15,11 +14,6 @@ import (
 	"muster/cmd/muster/node"
 	"muster/raftnode"
 )
-
-// heapFloor is address space that is never touched, and counted by the garbage collector: a heap of a few megabytes, which a crowd of
-// sessions makes garbage of all at once, would be collected many times a second, in the way of everybody who waits for an answer. It is
-// small all the same: the kernel gives the memory of a process that dies back before it closes its connections, by which the others know.
-const heapFloor = 32 << 20
 
 // closeTimeout bounds handing over and ending a server that was asked to stop.
 const closeTimeout = raftnode.HangLimit + time.Second // a disk that hangs is told as that
@@ -120,8 +114,6 @@ node: the others go on meanwhile, and nodes of one cluster may have different st
 }
 
 func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
-	floor := make([]byte, heapFloor)
-	defer runtime.KeepAlive(floor)
 	cfg, err := f.config(log)
 	if err != nil {
 		return err
