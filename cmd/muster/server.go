@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,6 +131,11 @@ func (f *serverFlags) run(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	cfg.Logger.Info("listening", "node", f.node, "address", f.listen, "advertise", cfg.Advertise, "data", f.dataDir, "version", version)
+	tuning, tuned := context.WithCancel(context.Background())
+	var tuner sync.WaitGroup
+	tuner.Go(func() { tuneGarbage(tuning) })
+	defer tuner.Wait()
+	defer tuned()
 	closed := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		cfg.Logger.Info("stopping: handing over and ending in order")
