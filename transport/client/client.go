@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/singleflight"
@@ -14,6 +15,8 @@ type Client struct {
 	servers *servers
 	leader  leader
 	numbers numbers
+	crowd   crowd
+	began   time.Time
 	asks    singleflight.Group // rounds of ask
 	finds   singleflight.Group // rounds of findTogether
 
@@ -38,7 +41,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Client{logger: cfg.Logger, servers: set, ctx: ctx, cancel: cancel}, nil
+	return &Client{logger: cfg.Logger, servers: set, began: time.Now(), ctx: ctx, cancel: cancel}, nil
 }
 
 // Close ends all members of this client without leaving (they live on in the cluster until their lease ends), waits for their

@@ -29,6 +29,9 @@ func (d *delay) take() time.Duration {
 
 // sleep pauses. The error is the context's.
 func sleep(ctx context.Context, pause time.Duration) error {
+	if pause <= 0 {
+		return ctx.Err()
+	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

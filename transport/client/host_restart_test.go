@@ -63,7 +63,7 @@ func TestHosting_Verdicts(t *testing.T) {
 						switch {
 						case message.GetHello() != nil:
 							return s.order(spawn(700, 0, 7))
-						case message.GetReport().GetSeq() == 2, message.GetReport().GetSeq() == 4:
+						case message.GetReport().GetSeq() == 1, message.GetReport().GetSeq() == 3:
 							return s.Send(verdict)
 						}
 						return nil

@@ -11,6 +11,8 @@ type leader struct {
 	// mu guards the rest.
 	mu   sync.Mutex
 	hint *musterv1.LeaderHint
+	// newer is closed with the next greater pair; nil while nobody waits.
+	newer chan struct{}
 	// It did not answer, or said that it does not lead: asked last until it answers or a greater pair is heard of.
 	doubted bool
 }
@@ -43,6 +45,10 @@ func (l *leader) observe(hint *musterv1.LeaderHint) bool {
 		return false
 	}
 	l.hint, l.doubted = hint, false
+	if l.newer != nil {
+		close(l.newer)
+		l.newer = nil
+	}
 	return true
 }
 
@@ -51,6 +57,16 @@ func (l *leader) greatest() *musterv1.LeaderHint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.hint
+}
+
+// news is the greatest pair seen, and a channel that is closed when a greater one is.
+func (l *leader) news() (*musterv1.LeaderHint, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.newer == nil {
+		l.newer = make(chan struct{})
+	}
+	return l.hint, l.newer
 }
 
 // address is where the leader serves; empty if none is known or the known one is in doubt.

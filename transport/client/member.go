@@ -189,7 +189,7 @@ func (m *Member) live() error {
 	for tries := 0; ; tries++ {
 		address := m.where(tries)
 		began := time.Now()
-		err := m.session(address)
+		welcome, err := m.session(address)
 		if time.Since(began) > longestPause {
 			pause.reset()
 		}
@@ -205,12 +205,17 @@ func (m *Member) live() error {
 				return err
 			}
 			continue
-		case errors.Is(err, errMoved):
-			continue
 		}
-		m.client.logger.Debug("session ended", "server", address, "error", err)
-		m.client.leader.doubt(address)
-		if err := pause.wait(m.ctx); err != nil {
+		var wait time.Duration
+		if !errors.Is(err, errMoved) {
+			m.client.logger.Debug("session ended", "server", address, "error", err)
+			m.client.leader.doubt(address)
+			wait = pause.take()
+		}
+		if welcome {
+			wait = max(wait, m.client.crowd.wait(m.Timeouts()))
+		}
+		if err := sleep(m.ctx, wait); err != nil {
 			return err
 		}
 	}

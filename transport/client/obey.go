@@ -11,9 +11,6 @@ import (
 // obey takes one frame of the leader. An error ends the session.
 func (s *session) obey(frame *musterv1.SessionResponse) error {
 	c := s.member.client
-	if s.leader != nil && compareLeaders(c.leader.greatest(), s.leader) > 0 {
-		return errMoved
-	}
 	switch body := frame.GetBody().(type) {
 	case *musterv1.SessionResponse_Welcome:
 		return s.welcome(body.Welcome)
@@ -63,15 +60,12 @@ func (s *session) welcome(welcome *musterv1.Welcome) error {
 			m.host.acknowledge(order)
 		}
 	}
-	if err := s.report(); err != nil {
-		return err
-	}
 	if s.relays {
 		if err := s.beginRelay(); err != nil {
 			return err
 		}
 	}
-	return s.answer()
+	return s.answer() // and no report: the hello was one
 }
 
 // acknowledged takes that all reports up to seq are in the state.

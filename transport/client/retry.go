@@ -239,6 +239,7 @@ func (c *Client) follow(hint *musterv1.LeaderHint) bool {
 	if !c.leader.observe(hint) {
 		return false
 	}
+	c.servers.dialAtOnce(hint.GetAddress())
 	c.logger.Debug("following", "node", hint.GetNode(), "address", hint.GetAddress(), "epoch", hint.GetEpoch(), "term", hint.GetRaftTerm())
 	return true
 }

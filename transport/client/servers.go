@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,14 @@ const (
 	connectTimeout = time.Second
 	// A page of 10,000 procs is a few MiB; gRPC's own limit of 4 MiB would refuse it.
 	maxAnswer = 64 << 20
+	// firstRedial is what is left alone a server that is not there, and longestRedial the most: a crowd that dials one that is dead has
+	// that much less time for the next leader. One of which is heard that it leads, and any while none can be reached, is dialled at once.
+	firstRedial, longestRedial = time.Second, 3 * time.Second
+	// connBuffer is per connection and direction: thousands of clients may share a process.
+	connBuffer = 8 << 10
+	// Windows of a fixed size: for those that grow, gRPC sends a ping behind nearly every message of a connection that has little to say.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
 	// Learnt addresses are bounded, so that a confused server cannot make a client grow.
 	maxServers = 32
 )
@@ -39,6 +48,7 @@ type servers struct {
 	// In the order given, learnt ones behind.
 	addresses []string
 	conns     map[string]*grpc.ClientConn
+	heard     map[string]*lastHeard
 	// Why the last attempt to reach an address failed, for people.
 	trouble map[string]error
 	// Where the rotation stands.
@@ -48,6 +58,7 @@ type servers struct {
 func newServers(cfg Config) (*servers, error) {
 	s := &servers{
 		conns:   make(map[string]*grpc.ClientConn),
+		heard:   make(map[string]*lastHeard),
 		trouble: make(map[string]error),
 	}
 	s.options = []grpc.DialOption{
@@ -60,9 +71,11 @@ func newServers(cfg Config) (*servers, error) {
 			return conn, err
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			Backoff:           backoff.Config{BaseDelay: firstRedial, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestRedial},
 			MinConnectTimeout: connectTimeout,
 		}),
+		grpc.WithReadBufferSize(connBuffer), grpc.WithWriteBufferSize(connBuffer), grpc.WithSharedWriteBuffer(true),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithIdleTimeout(0),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
@@ -87,6 +100,7 @@ func (s *servers) add(address string) error {
 		return fmt.Errorf("client: server %q: %w", address, err)
 	}
 	s.conns[address] = conn
+	s.heard[address] = newLastHeard()
 	s.addresses = append(s.addresses, address)
 	return nil
 }
@@ -110,6 +124,69 @@ func (s *servers) next(avoid string) string {
 	return address
 }
 
+// lastHeard is when any session with an address has received something: a leader shows on one of them that it is there for all. Safe for
+// concurrent use.
+type lastHeard struct {
+	began time.Time
+	last  atomic.Int64 // nanoseconds since began
+
+	// mu guards the rest.
+	mu sync.Mutex
+	// silent is closed when nothing has been heard for the length of silence; nil while nobody waits for that.
+	silent chan struct{}
+	look   *time.Timer
+}
+
+func newLastHeard() *lastHeard { return &lastHeard{began: time.Now()} }
+
+func (h *lastHeard) now() { h.last.Store(int64(time.Since(h.began))) }
+
+func (h *lastHeard) at() time.Time { return h.began.Add(time.Duration(h.last.Load())) }
+
+// silence is closed when nothing has been heard for so long, from now on. All sessions with an address wait for the same.
+func (h *lastHeard) silence() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.silent == nil {
+		h.silent = make(chan struct{})
+		asked := time.Now()
+		h.look = time.AfterFunc(silence, func() { h.ended(asked) })
+	}
+	return h.silent
+}
+
+// ended looks whether the silence that somebody began to wait for has been long enough.
+func (h *lastHeard) ended(asked time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	since := h.at()
+	if since.Before(asked) {
+		since = asked
+	}
+	if left := silence - time.Since(since); left > 0 {
+		h.look.Reset(left)
+		return
+	}
+	close(h.silent)
+	h.silent = nil
+}
+
+func (s *servers) heardFrom(address string) *lastHeard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[address]
+}
+
+// dialAtOnce ends the pause before an address is dialled again: somebody says that it serves.
+func (s *servers) dialAtOnce(address string) {
+	s.mu.Lock()
+	conn := s.conns[address]
+	s.mu.Unlock()
+	if conn != nil && conn.GetState() == connectivity.TransientFailure {
+		conn.ResetConnectBackoff()
+	}
+}
+
 // connect gives a connection that is ready. Without that wait a call that was never sent could not be told from one whose
 // answer was lost.
 func (s *servers) connect(ctx context.Context, address string) (*grpc.ClientConn, error) {
@@ -127,6 +204,9 @@ func (s *servers) connect(ctx context.Context, address string) (*grpc.ClientConn
 		case connectivity.Ready:
 			return conn, nil
 		case connectivity.TransientFailure, connectivity.Shutdown:
+			if !s.reached() {
+				conn.ResetConnectBackoff()
+			}
 			return nil, s.notConnected(address)
 		case connectivity.Idle:
 			conn.Connect()
@@ -135,6 +215,18 @@ func (s *servers) connect(ctx context.Context, address string) (*grpc.ClientConn
 			return nil, s.notConnected(address)
 		}
 	}
+}
+
+// reached tells whether there is a connection, or may be one soon, to any server.
+func (s *servers) reached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.conns {
+		if conn.GetState() != connectivity.TransientFailure {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *servers) notConnected(address string) error {

@@ -28,6 +28,7 @@ const defaultInterval = 2 * time.Second
 var (
 	errNowhere = errors.New("nobody is known to lead")
 	errSilent  = fmt.Errorf("heard nothing for %v", silence)
+	errStuck   = errors.New("heard nothing for a lease, while others did")
 	errMoved   = errors.New("a newer leader is known")
 	errOlder   = errors.New("it leads an older term than one already known")
 	errRejoin  = errors.New("has to join again")
@@ -41,6 +42,10 @@ type session struct {
 	stream  musterv1grpc.MemberService_SessionClient
 	frames  chan *musterv1.SessionResponse
 	broken  chan error
+	beside  sync.WaitGroup // the reader, and whoever asks
+	began   time.Time
+	heard   *lastHeard // of its connection
+	own     *lastHeard // of this session alone
 
 	helloSent time.Time
 	// leader is nil before the welcome; nothing is obeyed before it.
@@ -64,38 +69,45 @@ type sentReport struct {
 	end      bool // it says how the member has ended
 }
 
-// session runs one session until it breaks or ends.
-func (m *Member) session(address string) error {
+// session runs one session until it breaks or ends. It tells whether it was welcome.
+func (m *Member) session(address string) (welcome bool, err error) {
 	if address == "" {
-		return errNowhere
+		return false, errNowhere
 	}
 	conn, err := m.client.servers.connect(m.ctx, address)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
 	stream, err := musterv1grpc.NewMemberServiceClient(conn).Session(ctx)
 	if err != nil {
 		cancel()
-		return err
+		return false, err
 	}
 	s := &session{
-		member: m, address: address, stream: stream,
+		member: m, address: address, stream: stream, began: time.Now(), heard: m.client.servers.heardFrom(address), own: newLastHeard(),
 		frames: make(chan *musterv1.SessionResponse), broken: make(chan error, 1), answers: newAnswers(),
 	}
-	var reader sync.WaitGroup
-	reader.Go(func() { s.read(ctx) })
-	defer reader.Wait()
+	s.beside.Go(func() { s.read(ctx) })
+	defer s.beside.Wait()
 	defer cancel()
-	return s.run(ctx)
+	err = s.run(ctx)
+	return s.leader != nil, err
 }
 
+// read hands on what is received, but for frames that only show that the leader is there.
 func (s *session) read(ctx context.Context) {
 	for {
 		frame, err := s.stream.Recv()
 		if err != nil {
 			s.broken <- err
 			return
+		}
+		s.heard.now()
+		s.own.now()
+		if frame.GetBody() == nil {
+			s.member.client.crowd.told(frame.GetReturnWithinMs())
+			continue
 		}
 		select {
 		case s.frames <- frame:
@@ -109,22 +121,22 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.hello(); err != nil {
 		return err
 	}
-	mute := time.NewTimer(silence)
-	defer mute.Stop()
-	silences := 0
+	silent := s.heard.silence()
+	silences, before := 0, time.Time{} // in a row: nothing was heard since before
 	stays := make(chan bool)
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	interval := time.Duration(s.member.Timeouts().GetReportIntervalNs())
 	if interval <= 0 {
 		interval = defaultInterval
 	}
-	report := time.NewTicker(interval)
+	report := time.NewTimer(s.member.client.untilReport(interval))
 	defer report.Stop()
 	for {
+		known, newer := s.member.client.leader.news()
+		if s.leader != nil && compareLeaders(known, s.leader) > 0 {
+			return errMoved
+		}
 		select {
+		case <-newer:
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-s.broken:
@@ -132,25 +144,30 @@ func (s *session) run(ctx context.Context) error {
 				return errMoved
 			}
 			return err
-		case <-mute.C:
+		case <-silent:
+			if silent = nil; s.quiet() < silence { // it has just begun
+				silent = s.heard.silence()
+				continue
+			}
+			if last := s.heard.at(); last != before {
+				silences, before = 0, last
+			}
 			if silences++; s.leader == nil || silences >= maxSilences {
 				return errSilent
 			}
 			leader := s.leader
-			asking.Go(func() {
+			s.beside.Go(func() {
 				select {
 				case stays <- s.member.client.stillLeads(ctx, leader):
 				case <-ctx.Done():
 				}
 			})
 		case still := <-stays:
-			if !still && silences > 0 {
+			if !still && s.quiet() >= silence {
 				return errSilent
 			}
-			mute.Reset(silence)
+			silent = s.heard.silence()
 		case frame := <-s.frames:
-			silences = 0
-			mute.Reset(silence)
 			if err := s.obey(frame); err != nil {
 				return err
 			}
@@ -159,6 +176,10 @@ func (s *session) run(ctx context.Context) error {
 				return err
 			}
 		case <-report.C:
+			if s.stuck() {
+				return errStuck
+			}
+			report.Reset(s.member.client.untilReport(interval))
 			if err := s.answer(); err != nil {
 				return err
 			}
@@ -167,6 +188,27 @@ func (s *session) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// untilReport is the time to the client's next moment for reports with that interval. All members of a client report together: that is
+// one message's work for the connection.
+func (c *Client) untilReport(interval time.Duration) time.Duration {
+	return interval - time.Since(c.began)%interval
+}
+
+// quiet is how long nothing has been received from the leader, in this session or another one of the client.
+func (s *session) quiet() time.Duration {
+	last := s.heard.at()
+	if last.Before(s.began) {
+		last = s.began
+	}
+	return time.Since(last)
+}
+
+// stuck: other sessions hear the leader, and this one has heard nothing for a whole lease. No report of it was acknowledged then, either.
+func (s *session) stuck() bool {
+	lease := time.Duration(s.member.Timeouts().GetLeaseNs())
+	return time.Since(s.own.at()) > max(lease, maxSilences*silence)
 }
 
 // stillLeads asks everybody who leads, and tells whether a leader says that it does and nobody knows a greater one.

@@ -74,9 +74,16 @@ func TestMember_SlowLeaderKeepsItsSessions(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		require.Empty(t, opened, "it was left for being slow")
 
-		joinW(t, c, MemberConfig{}) // and this one's session stays mute
+		alone := f.client(t, "n1", "n2")
+		joinW(t, alone, MemberConfig{}) // and nothing comes over this one's connection
 		first := <-opened
 		require.WithinRange(t, <-opened, first.Add(maxSilences*silence), first.Add(maxSilences*(silence+200*time.Millisecond)))
+		require.NoError(t, alone.Close())
+
+		stuck := joinW(t, c, MemberConfig{}) // and this one's session stays mute, while the first one's does not
+		first = <-opened
+		lease := time.Duration(stuck.Timeouts().GetLeaseNs())
+		require.WithinRange(t, <-opened, first.Add(lease), first.Add(lease+testInterval+silence))
 	})
 }
 

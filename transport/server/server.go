@@ -25,13 +25,16 @@ import (
 const LeaderService = "muster.v1.leader"
 
 const (
-	maxMessage      = 4 << 20 // of a request; larger ones are refused by gRPC with the limit in the message
-	connectTimeout  = 5 * time.Second
-	minPing         = 5 * time.Second
-	idlePing        = 10 * time.Second
-	pingTimeout     = 3 * time.Second
-	connBuffer      = 8 << 10 // per connection and direction; there may be tens of thousands
-	maxStreams      = 1 << 12 // per connection
+	maxMessage     = 4 << 20 // of a request; larger ones are refused by gRPC with the limit in the message
+	connectTimeout = 5 * time.Second
+	minPing        = 5 * time.Second
+	idlePing       = 10 * time.Second
+	pingTimeout    = 3 * time.Second
+	connBuffer     = 8 << 10 // per connection and direction; there may be tens of thousands
+	maxStreams     = 1 << 12 // per connection
+	// Windows of a fixed size: for those that grow, gRPC sends a ping behind nearly every message of a connection that has little to say.
+	streamWindow    = 256 << 10
+	connWindow      = 1 << 20
 	defaultDeadline = 30 * time.Second
 )
 
@@ -97,7 +100,8 @@ func New(cfg Config) *Server {
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: idlePing, Timeout: pingTimeout}),
-		grpc.ReadBufferSize(connBuffer), grpc.WriteBufferSize(connBuffer),
+		grpc.ReadBufferSize(connBuffer), grpc.WriteBufferSize(connBuffer), grpc.SharedWriteBuffer(true),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 	)
 	musterv1grpc.RegisterSystemServiceServer(s.grpc, &systemService{s: s})

@@ -40,6 +40,26 @@ func (s *stream) take(m *musterv1.SessionRequest) *musterv1.Answer {
 	return nil // checkForm lets nothing else through
 }
 
+// answerer hands a stream's answers to the goroutine that has them applied. It belongs to the stream's reader.
+type answerer struct {
+	broken  chan<- error // gets how that goroutine has ended
+	waiting chan *musterv1.Answer
+}
+
+// hand waits for room. The goroutine begins with the first answer: most sessions never have one, and there may be tens of thousands.
+func (a *answerer) hand(ctx context.Context, s *stream, answer *musterv1.Answer) error {
+	if a.waiting == nil {
+		a.waiting = make(chan *musterv1.Answer, maxAnswers)
+		go func() { a.broken <- s.answer(ctx, a.waiting) }()
+	}
+	select {
+	case a.waiting <- answer:
+		return nil
+	case <-ctx.Done():
+		return errEnded
+	}
+}
+
 // answer has answers applied in the order they came, all that wait together, until the stream ends or one of them may be lost.
 func (s *stream) answer(ctx context.Context, answers <-chan *musterv1.Answer) error {
 	b := &answerBatches{answers: answers}

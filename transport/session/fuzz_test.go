@@ -118,12 +118,12 @@ func FuzzSession(f *testing.F) {
 			return
 		}
 		o, s := lead(t, file)
-		answers := make(chan *musterv1.Answer, maxAnswers)
+		answers := &answerer{waiting: make(chan *musterv1.Answer, maxAnswers)} // which nobody takes out but the test
 		hello := &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: everybody(g.State)}}
 		require.NoError(t, s.handle(t.Context(), hello, answers))
 		require.NoError(t, s.handle(t.Context(), m, answers))
-		close(answers)
-		for a := range answers {
+		close(answers.waiting)
+		for a := range answers.waiting {
 			_, err := s.propose(t.Context(), []*musterv1.Answer{a})
 			require.NoError(t, err)
 		}

@@ -22,12 +22,14 @@ type Hub struct {
 	node   string
 	log    hclog.Logger
 
-	relayed  share
-	mu       sync.Mutex
-	streams  map[*stream]struct{}
-	speakers map[member]*stream
-	closed   bool
-	drained  sync.WaitGroup
+	relayed share
+
+	mu          sync.Mutex
+	streams     map[*stream]struct{}
+	connections map[any]*connection // by connectionOf
+	speakers    map[member]*stream
+	closed      bool
+	drained     sync.WaitGroup
 }
 
 // member is a place and the incarnation that holds it.
@@ -48,7 +50,10 @@ func memberOf(p *musterv1.ProcRef) member {
 
 // NewHub returns a Hub of a node's name without streams. leader says who leads, as far as this node knows; nil if it does not.
 func NewHub(node string, leader func() *musterv1.LeaderHint, log hclog.Logger) *Hub {
-	return &Hub{node: node, leader: leader, log: log, streams: map[*stream]struct{}{}, speakers: map[member]*stream{}}
+	return &Hub{
+		node: node, leader: leader, log: log,
+		streams: map[*stream]struct{}{}, connections: map[any]*connection{}, speakers: map[member]*stream{},
+	}
 }
 
 // Bind gives the Hub the System that streams speak to. Call it before the first stream is served.
@@ -111,6 +116,12 @@ func (h *Hub) enter(s *stream) bool {
 		return false
 	}
 	h.streams[s] = struct{}{}
+	key := connectionOf(s)
+	if s.over = h.connections[key]; s.over == nil {
+		s.over = &connection{}
+		h.connections[key] = s.over
+	}
+	s.over.add(s)
 	h.drained.Add(1)
 	return true
 }
@@ -149,6 +160,9 @@ func (h *Hub) leave(s *stream) (silent []*musterv1.HelloMember) {
 		}
 	}
 	delete(h.streams, s)
+	if s.over.remove(s) {
+		delete(h.connections, connectionOf(s))
+	}
 	h.drained.Done()
 	return silent
 }

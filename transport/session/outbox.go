@@ -19,6 +19,7 @@ type outbox struct {
 	reports  count
 	answers  count
 	ordered  map[member]uint64 // the greatest order that each addressee was sent
+	showing  bool              // that the leader is there
 	overflow bool
 	relayed  relayed
 }
@@ -79,6 +80,22 @@ func (o *outbox) applied(n uint64) {
 	o.answers.reach(n)
 	o.mu.Unlock()
 	o.poke()
+}
+
+// frame: if nothing else is to be written, something is.
+func (o *outbox) frame() {
+	o.mu.Lock()
+	o.showing = true
+	o.mu.Unlock()
+	o.poke()
+}
+
+// frameDue tells whether one was asked for since the last time.
+func (o *outbox) frameDue() (due bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	due, o.showing = o.showing, false
+	return due
 }
 
 func (o *outbox) tell(v []*musterv1.Verdict) {

@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// frameInterval is the longest that a stream shows nothing.
-	frameInterval = 250 * time.Millisecond
 	// helloTimeout is what a client has to say hello.
 	helloTimeout = 5 * time.Second
 	// sendPatience is what a client is given to read a last message.
@@ -29,6 +27,7 @@ type stream struct {
 	hub     *Hub
 	grpc    grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1.SessionResponse]
 	out     *outbox
+	over    *connection // from Hub.enter on
 	session *system.Session
 	apply   func(context.Context, *musterv1.Answers) (*musterv1.Outcome, error) // session.Answer
 	end     context.CancelFunc
@@ -52,7 +51,6 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
 	s.end = cancel
-	defer context.AfterFunc(session.Context(), cancel)()
 	if !h.enter(s) {
 		return s.redirect()
 	}
@@ -64,21 +62,23 @@ func (h *Hub) Serve(g grpc.BidiStreamingServer[musterv1.SessionRequest, musterv1
 	return s.serve(ctx)
 }
 
-// serve reads, answers and writes in a goroutine each. They end when serve returns: their context ends, and gRPC ends the stream, which
-// frees a Recv or a Send that waits for a client which does neither.
+// serve reads, writes and, once there is something to answer, answers in a goroutine each. They end behind serve: its caller ends ctx, and
+// gRPC the stream, which frees a Recv or a Send that waits for a client which does neither. ctx is not bound to the term: ten thousand
+// streams at once would wait for each other at its list of contexts.
 func (s *stream) serve(ctx context.Context) error {
-	answers := make(chan *musterv1.Answer, maxAnswers)
 	broken := make(chan error, 2)
 	written := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { broken <- s.read(ctx, answers) }()
-	go func() { broken <- s.answer(ctx, answers) }()
+	go func() { broken <- s.read(ctx, &answerer{broken: broken}) }()
 	go func() { written <- s.write(ctx, broken) }()
-	var err error
+	err, ended := error(nil), false
 	select {
 	case err = <-written:
 	case <-ctx.Done():
+		ended = true
+	case <-s.session.Context().Done():
+		ended = true
+	}
+	if ended {
 		select {
 		case err = <-written:
 		case <-time.After(sendPatience): // the client does not read; ending the stream frees the writer
@@ -97,11 +97,10 @@ func (s *stream) serve(ctx context.Context) error {
 // errEnded: the term or the node ends; the client is told where to go.
 var errEnded = errors.New("the term has ended")
 
-// write sends what waits, and a frame when nothing has been sent for a while.
+// write sends what waits, and a frame when it is this stream's turn to show one.
 func (s *stream) write(ctx context.Context, broken <-chan error) error {
-	frame := time.NewTicker(frameInterval)
-	defer frame.Stop()
-	opened := time.Now()
+	greet := time.NewTimer(helloTimeout)
+	defer greet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,6 +108,8 @@ func (s *stream) write(ctx context.Context, broken <-chan error) error {
 				return errEnded
 			}
 			return ctx.Err()
+		case <-s.session.Context().Done():
+			return errEnded
 		case err := <-broken:
 			if errors.Is(err, system.ErrNotApplied) || errors.Is(err, system.ErrOutcomeUnknown) {
 				return errEnded
@@ -119,25 +120,25 @@ func (s *stream) write(ctx context.Context, broken <-chan error) error {
 			if overflow {
 				return rpcstatus.New(musterv1.Reason_REASON_FULL, "%d messages wait to be read: read faster, then connect again", maxQueued)
 			}
+			if due := s.out.frameDue(); due && len(responses) == 0 {
+				responses = []*musterv1.SessionResponse{frame(s.hub.Open())}
+			}
 			for _, r := range responses {
 				if err := s.grpc.Send(r); err != nil {
 					return err
 				}
 			}
-			frame.Reset(frameInterval)
-		case <-frame.C:
-			if !s.greeted.Load() && time.Since(opened) > helloTimeout {
+			s.over.wrote()
+		case <-greet.C:
+			if !s.greeted.Load() {
 				return invalid("hello", "none was applied within %v: say hello first", helloTimeout)
-			}
-			if err := s.grpc.Send(&musterv1.SessionResponse{}); err != nil {
-				return err
 			}
 		}
 	}
 }
 
 // read hands messages on until the stream breaks.
-func (s *stream) read(ctx context.Context, answers chan<- *musterv1.Answer) error {
+func (s *stream) read(ctx context.Context, answers *answerer) error {
 	for {
 		m, err := s.grpc.Recv()
 		if err != nil {
@@ -153,7 +154,7 @@ func (s *stream) read(ctx context.Context, answers chan<- *musterv1.Answer) erro
 }
 
 // handle hands one message on, whose form is right.
-func (s *stream) handle(ctx context.Context, m *musterv1.SessionRequest, answers chan<- *musterv1.Answer) error {
+func (s *stream) handle(ctx context.Context, m *musterv1.SessionRequest, answers *answerer) error {
 	if hello := m.GetHello(); hello != nil {
 		if err := s.hello(ctx, hello); err != nil {
 			return err
@@ -175,12 +176,7 @@ func (s *stream) handle(ctx context.Context, m *musterv1.SessionRequest, answers
 	if s.relay(m) {
 		return nil
 	}
-	select {
-	case answers <- s.take(m):
-		return nil
-	case <-ctx.Done():
-		return errEnded
-	}
+	return answers.hand(ctx, s, s.take(m))
 }
 
 // hello has who speaks applied, answers, and has the members' due orders delivered.

@@ -2010,7 +2010,7 @@ func (x *SessionReport) GetReports() []*ProcReport {
 	return nil
 }
 
-// SessionResponse is one message from the leader. One arrives at least every 250 ms.
+// SessionResponse is one message from the leader. One arrives at least every 250 ms on each connection, for whichever of its sessions.
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What it says; absent = a frame that only shows that the leader is there.
@@ -2027,9 +2027,12 @@ type SessionResponse struct {
 	//	*SessionResponse_Post
 	//	*SessionResponse_Receipt
 	//	*SessionResponse_Address
-	Body          isSessionResponse_Body `protobuf_oneof:"body"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Body isSessionResponse_Body `protobuf_oneof:"body"`
+	// Of a frame without a body: so long, in milliseconds, is the return of all sessions to the next leader to be spread over, once this one
+	// is lost. A client comes back at a random moment of that time, and within a quarter of its lease.
+	ReturnWithinMs uint32 `protobuf:"varint,11,opt,name=return_within_ms,json=returnWithinMs,proto3" json:"return_within_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SessionResponse) Reset() {
@@ -2157,6 +2160,13 @@ func (x *SessionResponse) GetAddress() *AddressUpdate {
 		}
 	}
 	return nil
+}
+
+func (x *SessionResponse) GetReturnWithinMs() uint32 {
+	if x != nil {
+		return x.ReturnWithinMs
+	}
+	return 0
 }
 
 type isSessionResponse_Body interface {
@@ -2523,7 +2533,7 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\rSessionReport\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
 	"\x05alive\x18\x02 \x03(\v2\x13.muster.v1.RankRunsR\x05alive\x12/\n" +
-	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\xe2\x03\n" +
+	"\areports\x18\x03 \x03(\v2\x15.muster.v1.ProcReportR\areports\"\x8c\x04\n" +
 	"\x0fSessionResponse\x12.\n" +
 	"\awelcome\x18\x01 \x01(\v2\x12.muster.v1.WelcomeH\x00R\awelcome\x12\x1d\n" +
 	"\tacked_seq\x18\x02 \x01(\x04H\x00R\backedSeq\x121\n" +
@@ -2535,7 +2545,8 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\x04post\x18\b \x01(\v2\x0f.muster.v1.PostH\x00R\x04post\x12.\n" +
 	"\areceipt\x18\t \x01(\v2\x12.muster.v1.ReceiptH\x00R\areceipt\x124\n" +
 	"\aaddress\x18\n" +
-	" \x01(\v2\x18.muster.v1.AddressUpdateH\x00R\aaddressB\x06\n" +
+	" \x01(\v2\x18.muster.v1.AddressUpdateH\x00R\aaddress\x12(\n" +
+	"\x10return_within_ms\x18\v \x01(\rR\x0ereturnWithinMsB\x06\n" +
 	"\x04body\":\n" +
 	"\bVerdicts\x12.\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x12.muster.v1.VerdictR\bverdicts\"\x80\x01\n" +
