@@ -196,8 +196,9 @@ func (r *run) trial(ctx context.Context, number uint32) error {
 		pause := r.load.writer.pause(began, time.Now())
 		r.pauses = append(r.pauses, pause)
 		longest = max(longest, pause.took())
-		r.load.crowd.returned(found, pause.ended)
-		r.progress(number, h.name, pause.took(), found, pause.ended)
+		led := r.load.writer.first(done)
+		r.load.crowd.returned(found, led)
+		r.progress(number, h.name, pause.took(), found, led)
 		if err := errors.Join(<-ordered, <-died, h.after(ctx)); err != nil {
 			return err
 		}

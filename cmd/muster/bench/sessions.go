@@ -24,7 +24,7 @@ const (
 	// crowdGC has this process collect its garbage seldom: it shares the processors with what is measured.
 	crowdGC = 800
 	// crowdLook is how often it is looked who has come back.
-	crowdLook = 5 * time.Millisecond
+	crowdLook = 50 * time.Millisecond
 )
 
 // crowd is many members that only live, and whose return to the next leader is measured.

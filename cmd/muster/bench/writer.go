@@ -138,6 +138,16 @@ func (w *writer) writes(since time.Time) int {
 	return n
 }
 
+// first is when the first write was acknowledged behind a moment.
+func (w *writer) first(behind time.Time) (at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.acks) - 1; i >= 0 && w.acks[i].ended.After(behind); i-- {
+		at = w.acks[i].ended
+	}
+	return at
+}
+
 // pause is the longest time between two acknowledged writes, from the last one before from until to.
 func (w *writer) pause(from, to time.Time) (longest timed) {
 	w.mu.Lock()
