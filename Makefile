@@ -29,8 +29,9 @@ build: ## build the static binary ./muster
 test: ## run all tests with the race detector
 	go test -race -timeout 20m ./...
 
-test-long: ## the same as test, and what takes minutes
+test-long: ## the same as test, and what takes minutes, ten thousand sessions without the race detector
 	MUSTER_LONG=1 go test -race -count=1 -timeout 60m ./...
+	MUSTER_LONG=1 go test -count=1 -timeout 10m -run '^TestReconnectStorm_10000Sessions$$' ./cmd/muster/clustertest/process
 
 # The last step goes without the cache, which does not know that these tests read every file of the tree.
 lint: $(STATICCHECK) ## gofmt, vet, staticcheck, and the rules on imports and purity
