@@ -27,6 +27,8 @@ const (
 	// firstRedial is what is left alone a server that is not there, and longestRedial the most: a crowd that dials one that is dead has
 	// that much less time for the next leader. One of which is heard that it leads, and any while none can be reached, is dialled at once.
 	firstRedial, longestRedial = time.Second, 3 * time.Second
+	// dialPatience is what such a dial is given before the attempt counts as failed.
+	dialPatience = 100 * time.Millisecond
 	// connBuffer is per connection and direction: thousands of clients may share a process.
 	connBuffer = 8 << 10
 	// Windows of a fixed size: for those that grow, gRPC sends a ping behind nearly every message of a connection that has little to say.
@@ -49,6 +51,8 @@ type servers struct {
 	addresses []string
 	conns     map[string]*grpc.ClientConn
 	heard     map[string]*lastHeard
+	// Dials that were begun because somebody said that the server is there.
+	redials map[string]redial
 	// Why the last attempt to reach an address failed, for people.
 	trouble map[string]error
 	// Where the rotation stands.
@@ -59,6 +63,7 @@ func newServers(cfg Config) (*servers, error) {
 	s := &servers{
 		conns:   make(map[string]*grpc.ClientConn),
 		heard:   make(map[string]*lastHeard),
+		redials: make(map[string]redial),
 		trouble: make(map[string]error),
 	}
 	s.options = []grpc.DialOption{
@@ -67,6 +72,9 @@ func newServers(cfg Config) (*servers, error) {
 			conn, err := cfg.Dial(ctx, address)
 			s.mu.Lock()
 			s.trouble[address] = err
+			if begun, ok := s.redials[address]; ok && err != nil {
+				begun.failed()
+			}
 			s.mu.Unlock()
 			return conn, err
 		}),
@@ -177,14 +185,42 @@ func (s *servers) heardFrom(address string) *lastHeard {
 	return s.heard[address]
 }
 
-// dialAtOnce ends the pause before an address is dialled again: somebody says that it serves.
+// dialAtOnce ends the pause before an address is dialled again: somebody says that it serves. The next attempt to connect waits for that.
 func (s *servers) dialAtOnce(address string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	conn := s.conns[address]
-	s.mu.Unlock()
 	if conn != nil && conn.GetState() == connectivity.TransientFailure {
 		conn.ResetConnectBackoff()
+		ctx, failed := context.WithTimeout(context.Background(), dialPatience) // ended by a failed dial, or its time
+		s.redials[address] = redial{ctx, failed}
 	}
+}
+
+// redial is a dial that somebody waits for. Its context ends when it has failed: gRPC shows a failure until there is a connection.
+type redial struct {
+	ctx    context.Context
+	failed context.CancelFunc
+}
+
+// redialled waits for the dial that dialAtOnce has begun, and tells whether it came to something; false if there was none.
+func (s *servers) redialled(ctx context.Context, address string, conn *grpc.ClientConn) bool {
+	s.mu.Lock()
+	begun, ok := s.redials[address]
+	s.mu.Unlock()
+	if !ok {
+		return false
+	}
+	defer context.AfterFunc(ctx, begun.failed)()
+	if conn.WaitForStateChange(begun.ctx, connectivity.TransientFailure) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.redials[address].ctx == begun.ctx {
+		delete(s.redials, address)
+	}
+	return false
 }
 
 // connect gives a connection that is ready. Without that wait a call that was never sent could not be told from one whose
@@ -203,10 +239,15 @@ func (s *servers) connect(ctx context.Context, address string) (*grpc.ClientConn
 		switch state {
 		case connectivity.Ready:
 			return conn, nil
-		case connectivity.TransientFailure, connectivity.Shutdown:
+		case connectivity.TransientFailure:
+			if s.redialled(limited, address, conn) {
+				continue
+			}
 			if !s.reached() {
 				conn.ResetConnectBackoff()
 			}
+			return nil, s.notConnected(address)
+		case connectivity.Shutdown:
 			return nil, s.notConnected(address)
 		case connectivity.Idle:
 			conn.Connect()

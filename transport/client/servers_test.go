@@ -36,11 +36,10 @@ func TestServers_Redials(t *testing.T) {
 		f.mu.Lock()
 		f.nodes["n2"] = alive
 		f.mu.Unlock()
-		before := time.Now()
 		f.lead("n2", 100, 3, "n1")
 		require.True(t, c.follow(f.nodes["n1"].known()))
-		try(c, time.Minute)
-		require.Less(t, time.Since(before), 200*time.Millisecond)
+		_, err = c.servers.connect(t.Context(), "n2")
+		require.NoError(t, err, "with the first attempt")
 
 		f.mu.Lock()
 		delete(f.nodes, "n2")
@@ -49,5 +48,23 @@ func TestServers_Redials(t *testing.T) {
 		was := dials()
 		try(alone, 2*time.Second)
 		require.Greater(t, dials()-was, 10)
+	})
+}
+
+// A server that is said to lead and refuses costs the attempt that tries it no time.
+func TestServers_RedialRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1")
+		c := f.client(t, "n1", "n2")
+		_, err := c.servers.connect(t.Context(), "n1")
+		require.NoError(t, err)
+		_, err = c.servers.connect(t.Context(), "n2")
+		require.ErrorIs(t, err, errNotConnected)
+		f.lead("n2", 100, 3, "n1")
+		require.True(t, c.follow(f.nodes["n1"].known()))
+		began := time.Now()
+		_, err = c.servers.connect(t.Context(), "n2")
+		require.ErrorIs(t, err, errNotConnected)
+		require.Less(t, time.Since(began), dialPatience/2)
 	})
 }
