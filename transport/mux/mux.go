@@ -123,7 +123,7 @@ func (m *Mux) sort(c net.Conn) {
 		return // closed
 	}
 	b := m.branch(first[0])
-	if err != nil || b == nil || !b.offer(&replayed{Conn: c, first: first}) {
+	if err != nil || b == nil || !b.offer(&replayed{Conn: c, first: first, remote: &remote{c.RemoteAddr()}}) {
 		_ = c.Close()
 	}
 }
@@ -143,8 +143,15 @@ func (m *Mux) branch(first byte) *branch {
 // replayed is a connection whose first bytes were read already.
 type replayed struct {
 	net.Conn
-	first []byte // read by one reader at a time, as all of a connection is
+	first  []byte // read by one reader at a time, as all of a connection is
+	remote *remote
 }
+
+// remote is the far end of one connection, and of no other: whoever is given it can tell connections apart.
+type remote struct{ net.Addr }
+
+// RemoteAddr is a pointer that only this connection has.
+func (c *replayed) RemoteAddr() net.Addr { return c.remote }
 
 func (c *replayed) Read(b []byte) (int, error) {
 	if len(c.first) == 0 {

@@ -61,6 +61,24 @@ func TestMux_SortsByFirstByteAndReplaysIt(t *testing.T) {
 	})
 }
 
+// TestMux_TellsConnectionsApart, also those of one client, whose ends look the same.
+func TestMux_TellsConnectionsApart(t *testing.T) {
+	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
+		ends := map[net.Addr]bool{}
+		for range 3 {
+			_, err := dial().Write([]byte("PRI"))
+			require.NoError(t, err)
+			c, err := m.GRPC().Accept()
+			require.NoError(t, err)
+			defer c.Close()
+			require.Equal(t, "client", c.RemoteAddr().String())
+			ends[c.RemoteAddr()] = true
+			require.True(t, ends[c.RemoteAddr()], "asked again, it is the same")
+		}
+		require.Len(t, ends, 3)
+	})
+}
+
 func TestMux_WrongByteIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mux.Mux, dial func() net.Conn) {
 		c := dial()

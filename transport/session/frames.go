@@ -36,7 +36,7 @@ type connection struct {
 	due     *time.Timer
 }
 
-// connectionOf is a key for the connection that a stream came over: its remote end, which gRPC has one value of.
+// connectionOf is a key for the connection that a stream came over: its remote end, of which mux makes one value for each.
 func connectionOf(s *stream) any {
 	if s.grpc != nil {
 		if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
