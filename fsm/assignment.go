@@ -43,7 +43,7 @@ func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *mus
 		var slot Slot
 		slot, present = s.lookup(m)
 		if present != nil && !holds(j, present) {
-			if out := s.maySupersede(j, present, s.lastReport[slot]); out != nil {
+			if out := s.maySupersede(j, present, s.lastReport.at(slot)); out != nil {
 				return out
 			}
 		}
@@ -357,14 +357,14 @@ func (s *State) endOf(w *world) musterv1.Status {
 func (s *State) reportHeld(w *world, m member, slot Slot, present bool, number uint64) *musterv1.Verdict {
 	order := number
 	if present {
-		if a := s.recs[slot].Assignment; a.GetOrder() != 0 && a.Order <= number {
+		if a := s.recs.at(slot).Assignment; a.GetOrder() != 0 && a.Order <= number {
 			order = a.Order
 		}
 	}
 	if v := s.HeldVerdict(m.ref(0), order); v != nil {
 		return v
 	}
-	return s.renewHeld(w, slot, s.recs[slot])
+	return s.renewHeld(w, slot, s.recs.at(slot))
 }
 
 // renewHeld dates the last report of a rank that its host speaks for. A program that has joined speaks for itself.

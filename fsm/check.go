@@ -20,11 +20,11 @@ func (s *State) Check() error {
 	if len(s.byGeneration) != len(s.worlds) {
 		return fmt.Errorf("%d generations for %d worlds", len(s.byGeneration), len(s.worlds))
 	}
-	if used := len(s.recs) - len(s.free); used != members {
+	if used := s.recs.len() - len(s.free); used != members {
 		return fmt.Errorf("%d slots are used by %d members", used, members)
 	}
 	unhealthy := uint32(0)
-	for _, rec := range s.recs {
+	for _, rec := range s.recs.all() {
 		if rec != nil && isSupervised(rec) && !isHealthy(rec) {
 			unhealthy++
 		}
@@ -33,7 +33,7 @@ func (s *State) Check() error {
 		return fmt.Errorf("%d members are unhealthy, counted %d", unhealthy, s.unhealthy)
 	}
 	for _, slot := range s.free {
-		if s.recs[slot] != nil {
+		if s.recs.at(slot) != nil {
 			return fmt.Errorf("free slot %d is used", slot)
 		}
 	}
@@ -77,7 +77,7 @@ func (s *State) checkPending() error {
 func (s *State) checkHosts(w *world) error {
 	ready := uint32(0)
 	for rank, slot := range sorted(w.hosts) {
-		rec, given := s.recs[slot], w.hostRanks[rank]
+		rec, given := s.recs.at(slot), w.hostRanks[rank]
 		if given == nil || given.Left || given.Key != rec.Key || w.hostKeys[rec.Key] != rank {
 			return fmt.Errorf("host rank %d of world %s is held by %q and noted as %v", rank, w.rec.World, rec.Key, given)
 		}
@@ -106,7 +106,7 @@ func (s *State) checkHosts(w *world) error {
 // checkAssignments: who has still to start, or runs, has a host.
 func (s *State) checkAssignments(w *world) error {
 	for rank, slot := range sorted(w.workers) {
-		rec := s.recs[slot]
+		rec := s.recs.at(slot)
 		a := rec.Assignment
 		if a == nil {
 			if !hasBegun(rec) {
@@ -142,10 +142,10 @@ func (s *State) checkWorld(name string, w *world) error {
 	unhealthy := s.unhealthy
 	for _, role := range []musterv1.Role{musterv1.Role_ROLE_WORKER, musterv1.Role_ROLE_HOST} {
 		for rank, slot := range sorted(w.members(role)) {
-			if int(slot) >= len(s.recs) || s.recs[slot] == nil {
+			if int(slot) >= s.recs.len() || s.recs.at(slot) == nil {
 				return fmt.Errorf("%s[%d] is in slot %d, which is free", name, rank, slot)
 			}
-			rec := s.recs[slot]
+			rec := s.recs.at(slot)
 			if memberOf(rec.Proc) != (member{name, role, rank}) {
 				return fmt.Errorf("%s[%d] is in the slot of %s", name, rank, printMember(memberOf(rec.Proc)))
 			}

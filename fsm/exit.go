@@ -122,8 +122,8 @@ func (s *State) firstFailed(w *world) *musterv1.ProcRecord {
 		}
 	}
 	for _, slot := range sorted(w.workers) {
-		if s.recs[slot].Health == musterv1.Health_HEALTH_FAILED {
-			return s.recs[slot]
+		if s.recs.at(slot).Health == musterv1.Health_HEALTH_FAILED {
+			return s.recs.at(slot)
 		}
 	}
 	return nil

@@ -81,7 +81,7 @@ func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
 			r.Notes = append(r.Notes, "the world is large: not all of its members were looked at; `muster ps` lists them all")
 			break
 		}
-		if rec := s.recs[slot]; isSupervised(rec) && !isHealthy(rec) && len(r.Procs) < explainMost {
+		if rec := s.recs.at(slot); isSupervised(rec) && !isHealthy(rec) && len(r.Procs) < explainMost {
 			r.Procs = append(r.Procs, s.viewProc(slot))
 		}
 		s.explainOrders(r, m, func(due) bool { return true })

@@ -53,7 +53,7 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 		return s.refuseStale(m)
 	}
 	if slot, present := s.lookup(m); present != nil {
-		if out := s.maySupersede(j, present, s.lastReport[slot]); out != nil {
+		if out := s.maySupersede(j, present, s.lastReport.at(slot)); out != nil {
 			return out
 		}
 	} else if w != nil && w.rec.LastRemoval > j.Issued || w == nil && s.core.LastWorldDropped > j.Issued {

@@ -199,7 +199,7 @@ func (s *State) derivePending() map[member][]due {
 	pending := map[member][]due{}
 	for name, w := range sorted(s.worlds) {
 		for rank, slot := range sorted(w.workers) {
-			if a := s.recs[slot].Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
+			if a := s.recs.at(slot).Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
 				host := hostOf(w, rank)
 				pending[host] = append(pending[host], due{
 					id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: member{name, musterv1.Role_ROLE_WORKER, rank},

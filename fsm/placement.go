@@ -48,7 +48,7 @@ func isReadyHost(w *world, rec *musterv1.ProcRecord) bool {
 func (s *State) recountReady(w *world) {
 	w.ready = 0
 	for _, slot := range sorted(w.hosts) {
-		if isReadyHost(w, s.recs[slot]) {
+		if isReadyHost(w, s.recs.at(slot)) {
 			w.ready++
 		}
 	}
@@ -190,7 +190,7 @@ func (s *State) metElsewhere(w *world) bool {
 // anyRuns tells whether a host has accepted to run a rank that has not ended, those of except apart, which ascend.
 func (s *State) anyRuns(w *world, except []uint32) bool {
 	for rank, slot := range sorted(w.workers) {
-		switch s.recs[slot].GetAssignment().GetState() {
+		switch s.recs.at(slot).GetAssignment().GetState() {
 		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
 			if _, found := slices.BinarySearch(except, rank); !found {
 				return true

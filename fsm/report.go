@@ -62,7 +62,7 @@ func (s *State) reportGroup(g *musterv1.ReportGroup, verdicts []*musterv1.Verdic
 			verdicts = append(verdicts, s.unknownOrEnded(m, g.Number, 0))
 			continue
 		}
-		rec := s.recs[slot]
+		rec := s.recs.at(slot)
 		if rec.Proc.Incarnation > g.Number {
 			verdicts = append(verdicts, &musterv1.Verdict{Proc: m.ref(0), Kind: musterv1.Verdict_KIND_SUPERSEDED})
 			continue
@@ -132,7 +132,7 @@ func (s *State) Outlived(p *musterv1.ProcRef) *musterv1.Verdict {
 func (s *State) renew(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.Verdict {
 	switch rec.Health {
 	case musterv1.Health_HEALTH_ALIVE:
-		s.lastReport[slot] = s.core.ClockNs
+		s.lastReport.set(slot, s.core.ClockNs)
 		return nil
 	case musterv1.Health_HEALTH_UNSPECIFIED:
 		return nil // its host has still to start it
@@ -246,7 +246,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		if rec == nil || rec.Proc.Incarnation != p.GetIncarnation() || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
 			continue
 		}
-		if s.entry.stampNs <= s.expiryDeadline(rec, s.lastReport[slot]) {
+		if s.entry.stampNs <= s.expiryDeadline(rec, s.lastReport.at(slot)) {
 			continue
 		}
 		w := s.worlds[m.world]

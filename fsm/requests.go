@@ -42,7 +42,8 @@ func (s *State) forgetRequests() {
 		n++
 	}
 	if n > 0 {
-		t.oldest = append([]*musterv1.RequestRecord(nil), t.oldest[n:]...)
+		clear(t.oldest[:n])
+		t.oldest = t.oldest[n:] // what is in front goes with the next growth
 	}
 }
 

@@ -46,7 +46,7 @@ func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *must
 	var ranks []uint32
 	if len(q.GetRanks()) == 0 {
 		for rank, slot := range sorted(w.workers) {
-			if rec := s.recs[slot]; rec.Assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE) {
+			if rec := s.recs.at(slot); rec.Assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE) {
 				ranks = append(ranks, rank)
 			}
 		}

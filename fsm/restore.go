@@ -137,7 +137,7 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 	s.entry.digest.sum.Write(sum)
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RESTORED, Text: "the state was restored from a file"})
 	out := &musterv1.Outcome{Body: &musterv1.Outcome_Restore{Restore: &musterv1.RestoreStateResponse{
-		Number: s.core.Epoch, Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)),
+		Number: s.core.Epoch, Worlds: uint32(len(s.worlds)), Procs: uint32(s.recs.len() - len(s.free)),
 	}}}
 	s.remember(t.begin.Meta, restoreSum(t.begin), out, s.core.Number)
 	s.entry.effects.Restored = true
@@ -165,9 +165,9 @@ func (s *State) adopt(file *State, unixMicros uint64) {
 	*s = *file
 	s.nodes, s.requests, s.entry, s.digest = nodes, requests, entry, digest
 	s.shiftTimes(shift)
-	for slot, rec := range s.recs {
+	for slot, rec := range s.recs.all() {
 		if rec != nil {
-			s.lastReport[slot] = s.core.ClockNs // one lease for everybody
+			s.lastReport.set(slot, s.core.ClockNs) // one lease for everybody
 		}
 	}
 }
@@ -209,10 +209,11 @@ func (s *State) shiftTimes(ns int64) {
 			}
 		}
 	}
-	for slot, rec := range s.recs {
+	for slot, rec := range s.recs.all() {
 		if rec.GetAssignment().GetDueNs() != 0 {
-			s.recs[slot] = proto.CloneOf(rec)
-			s.recs[slot].Assignment.DueNs += ns
+			rec = proto.CloneOf(rec)
+			rec.Assignment.DueNs += ns
+			s.recs.set(slot, rec)
 		}
 	}
 	s.resetPending()

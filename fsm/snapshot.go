@@ -38,8 +38,8 @@ type Frozen struct {
 	core       *musterv1.CoreRecord
 	nodes      []*musterv1.NodeRecord
 	worlds     []*musterv1.WorldRecord
-	recs       []*musterv1.ProcRecord
-	lastReport []int64
+	recs       pages[*musterv1.ProcRecord]
+	lastReport pages[int64]
 	detached   []*musterv1.ProcRecord
 	stops      []*musterv1.StopRecord
 	targets    [][]*musterv1.StopTarget
@@ -52,14 +52,14 @@ type Frozen struct {
 // ErrRestoreStaged says that a snapshot would miss a restore that is under way; try again when it has ended.
 var ErrRestoreStaged = errors.New("a restore is staged: no snapshot until it has ended")
 
-// Freeze returns the state as it is now. It copies tables of pointers and the times of last reports, no record: a few milliseconds
-// for a million members.
+// Freeze returns the state as it is now. It copies lists of worlds and of pages, no record and no time of a report: what is written
+// afterwards copies its page.
 func (s *State) Freeze() (*Frozen, error) {
 	if s.staged != nil {
 		return nil, ErrRestoreStaged
 	}
 	f := &Frozen{
-		core: proto.CloneOf(s.core), recs: slices.Clone(s.recs), lastReport: slices.Clone(s.lastReport),
+		core: proto.CloneOf(s.core), recs: s.recs.freeze(), lastReport: s.lastReport.freeze(),
 		ended: slices.Clone(s.ended), requests: slices.Clone(s.requests.oldest), events: s.events.all(),
 	}
 	f.core.Digest = slices.Clone(s.digest[:])
@@ -88,7 +88,7 @@ func (s *State) Freeze() (*Frozen, error) {
 
 // Counts says how many living worlds and members it holds.
 func (f *Frozen) Counts() (worlds, procs int) {
-	for _, rec := range f.recs {
+	for _, rec := range f.recs.all() {
 		if rec != nil {
 			procs++
 		}
@@ -122,17 +122,15 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	for _, w := range f.worlds {
 		put(&musterv1.Record{Body: &musterv1.Record_World{World: w}})
 	}
-	slots := make([]Slot, 0, len(f.recs))
-	for slot, rec := range f.recs {
-		if rec != nil {
-			slots = append(slots, Slot(slot))
-		}
-	}
-	slices.SortFunc(slots, func(a, b Slot) int { return memberOf(f.recs[a].Proc).compare(memberOf(f.recs[b].Proc)) })
-	for _, slot := range slots {
-		rec := proto.CloneOf(f.recs[slot])
-		rec.LastReportNs = f.lastReport[slot]
-		put(&musterv1.Record{Body: &musterv1.Record_Proc{Proc: rec}})
+	proc := &musterv1.ProcRecord{}
+	record := &musterv1.Record{Body: &musterv1.Record_Proc{Proc: proc}}
+	for _, slot := range f.inOrder() {
+		rec := f.recs.at(slot)
+		proc.Proc, proc.Nonce, proc.Key, proc.Machine, proc.Address, proc.Labels = rec.Proc, rec.Nonce, rec.Key, rec.Machine, rec.Address, rec.Labels
+		proc.Mode, proc.Health, proc.Cause, proc.Timeouts = rec.Mode, rec.Health, rec.Cause, rec.Timeouts
+		proc.FailedActors, proc.FailedActorCount = rec.FailedActors, rec.FailedActorCount
+		proc.HighestOrder, proc.Assignment, proc.LastReportNs = rec.HighestOrder, rec.Assignment, f.lastReport.at(slot)
+		put(record)
 	}
 	for _, d := range f.detached {
 		put(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: d}})
@@ -161,6 +159,30 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	for _, rec := range f.hostRanks {
 		put(&musterv1.Record{Body: &musterv1.Record_HostRank{HostRank: rec}})
 	}
+}
+
+// inOrder is the slots of the members by (world, role, rank).
+func (f *Frozen) inOrder() []Slot {
+	ordinal := make(map[string]uint64, len(f.worlds))
+	for i, w := range f.worlds { // by name
+		ordinal[w.World] = uint64(i)
+	}
+	type place struct {
+		key  uint64 // the world's ordinal, the role, the rank
+		slot Slot
+	}
+	places := make([]place, 0, f.recs.len())
+	for slot, rec := range f.recs.all() {
+		if rec != nil {
+			places = append(places, place{ordinal[rec.Proc.World]<<34 | uint64(rec.Proc.Role)<<32 | uint64(rec.Proc.Rank), slot})
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
+	slots := make([]Slot, len(places))
+	for i, p := range places {
+		slots[i] = p.slot
+	}
+	return slots
 }
 
 type fileWriter struct {

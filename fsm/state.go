@@ -132,8 +132,8 @@ type State struct {
 
 	// Members, by slot. Records are replaced, never changed; last reports have a column of their own, since they are what
 	// changes all the time.
-	recs       []*musterv1.ProcRecord
-	lastReport []int64
+	recs       column[*musterv1.ProcRecord]
+	lastReport column[int64]
 	free       []Slot
 	unhealthy  uint32 // supervised members that are not healthy
 
@@ -183,7 +183,7 @@ func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
 	if !ok {
 		return 0, nil
 	}
-	return slot, s.recs[slot]
+	return slot, s.recs.at(slot)
 }
 
 // putMember stores rec as the present record of its place, with the time of its last report.
@@ -193,19 +193,18 @@ func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) 
 	var before *musterv1.ProcRecord
 	switch {
 	case present:
-		before = s.recs[slot]
+		before = s.recs.at(slot)
 		s.count(w, before, -1)
 	case len(s.free) > 0:
 		slot = s.free[len(s.free)-1]
 		s.free = s.free[:len(s.free)-1]
 	default:
-		slot = Slot(len(s.recs))
-		s.recs = append(s.recs, nil)
-		s.lastReport = append(s.lastReport, 0)
+		slot = s.recs.add(nil)
+		s.lastReport.add(0)
 	}
 	w.members(m.role)[m.rank] = slot
-	s.recs[slot] = rec
-	s.lastReport[slot] = lastReport
+	s.recs.set(slot, rec)
+	s.lastReport.set(slot, lastReport)
 	s.count(w, rec, +1)
 	if elsewhere(before, rec) {
 		s.moved(rec.Proc)
@@ -216,16 +215,17 @@ func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) 
 
 // replaceMember stores rec in place of the record at slot, keeping its last report.
 func (s *State) replaceMember(w *world, slot Slot, rec *musterv1.ProcRecord) {
-	s.putMember(w, rec, s.lastReport[slot])
+	s.putMember(w, rec, s.lastReport.at(slot))
 }
 
 // dropMember frees a member's place.
 func (s *State) dropMember(w *world, slot Slot) {
-	rec := s.recs[slot]
+	rec := s.recs.at(slot)
 	m := memberOf(rec.Proc)
 	s.count(w, rec, -1)
 	delete(w.members(m.role), m.rank)
-	s.recs[slot], s.lastReport[slot] = nil, 0
+	s.recs.set(slot, nil)
+	s.lastReport.set(slot, 0)
 	s.free = append(s.free, slot)
 	s.setPending(m, nil)
 	s.cancelSpawn(w, rec)

@@ -24,7 +24,7 @@ func (s *State) Supervision(name string, all bool) *musterv1.WorldSupervisionRes
 		if len(r.Procs) == MaxPage {
 			break
 		}
-		if rec := s.recs[slot]; isSupervised(rec) && (all || !isHealthy(rec)) {
+		if rec := s.recs.at(slot); isSupervised(rec) && (all || !isHealthy(rec)) {
 			r.Procs = append(r.Procs, s.viewProc(slot))
 		}
 	}
@@ -35,7 +35,7 @@ func (s *State) Supervision(name string, all bool) *musterv1.WorldSupervisionRes
 func (s *State) Status() *musterv1.StateStatus {
 	return &musterv1.StateStatus{
 		ExecutionId: s.core.ExecutionId, Phase: s.core.Phase, Epoch: s.core.Epoch, Number: s.core.Number, ClockNs: s.core.ClockNs,
-		Worlds: uint32(len(s.worlds)), Procs: uint32(len(s.recs) - len(s.free)), Unhealthy: s.unhealthy,
+		Worlds: uint32(len(s.worlds)), Procs: uint32(s.recs.len() - len(s.free)), Unhealthy: s.unhealthy,
 		Restoring: s.staged != nil, Settings: s.core.Settings, EndedWorlds: uint32(len(s.ended)), Brake: s.Brake(),
 		MachineVersion: s.core.MachineVersion, HeldBackBy: s.heldBackBy(),
 	}

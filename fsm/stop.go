@@ -155,10 +155,10 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 		wrec.Stop, wrec.End = rec.Operation, end
 		s.putWorld(w, wrec)
 		for _, slot := range sorted(w.workers) {
-			s.targetProc(op, w, s.recs[slot])
+			s.targetProc(op, w, s.recs.at(slot))
 		}
 		for _, slot := range sorted(w.hosts) {
-			s.targetHost(op, w, s.recs[slot])
+			s.targetHost(op, w, s.recs.at(slot))
 		}
 		s.setCondition(w, musterv1.Status_STATUS_STOPPING, reason)
 	}

@@ -44,7 +44,7 @@ func (s *State) graceTimers() {
 		return // whoever it covered is due by now
 	}
 	for slot := range s.Slots() {
-		if t, ok := s.MemberTimer(slot); ok && s.lastReport[slot]+s.recs[slot].Timeouts.GetLeaseNs() < s.core.GraceUntilNs {
+		if t, ok := s.MemberTimer(slot); ok && s.lastReport.at(slot)+s.recs.at(slot).Timeouts.GetLeaseNs() < s.core.GraceUntilNs {
 			s.timer(t)
 		}
 	}
@@ -97,11 +97,11 @@ func (s *State) yieldTimer(t Timer, yield func(Timer) bool) bool {
 }
 
 // Slots is how many slots there are; MemberTimer takes those below.
-func (s *State) Slots() Slot { return Slot(len(s.recs)) }
+func (s *State) Slots() Slot { return Slot(s.recs.len()) }
 
 // MemberTimer is the lease of the member in a slot; ok is false where nobody is supervised.
 func (s *State) MemberTimer(slot Slot) (Timer, bool) {
-	rec := s.recs[slot]
+	rec := s.recs.at(slot)
 	if rec == nil {
 		return Timer{}, false
 	}
@@ -116,14 +116,14 @@ func (s *State) MemberTimer(slot Slot) (Timer, bool) {
 func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
 	switch t.Kind {
 	case TimerMember:
-		if int(t.Slot) >= len(s.recs) {
+		if int(t.Slot) >= s.recs.len() {
 			return 0, false
 		}
-		rec := s.recs[t.Slot]
+		rec := s.recs.at(t.Slot)
 		if rec == nil || rec.Proc.Incarnation != t.ID || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
 			return 0, false
 		}
-		return s.expiryDeadline(rec, s.lastReport[t.Slot]), true
+		return s.expiryDeadline(rec, s.lastReport.at(t.Slot)), true
 	case TimerStart:
 		w := s.byGeneration[t.ID]
 		if w == nil || w.rec.Spec == nil || w.rec.Condition.WasLive || w.rec.Condition.Status != musterv1.Status_STATUS_UNHEALTHY {
@@ -143,7 +143,7 @@ func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
 		}
 		return op.rec.DeadlineNs, true
 	case TimerDelivery:
-		if int(t.Slot) >= len(s.recs) || s.recs[t.Slot] == nil || s.recs[t.Slot].Proc.Incarnation != t.ID {
+		if int(t.Slot) >= s.recs.len() || s.recs.at(t.Slot) == nil || s.recs.at(t.Slot).Proc.Incarnation != t.ID {
 			return 0, false
 		}
 		return s.deliveryDeadline(t.Slot)
@@ -164,12 +164,12 @@ func (s *State) retentionEnd(rec *musterv1.WorldRecord) int64 {
 // deliveryDeadline is the clock after which a member counts as out of reach: nothing was heard of it, and its oldest order was not
 // confirmed, for its delivery timeout under one leader. A member whose reports arrive has none that passes.
 func (s *State) deliveryDeadline(slot Slot) (atNs int64, ok bool) {
-	rec := s.recs[slot]
+	rec := s.recs.at(slot)
 	waiting := s.pending[memberOf(rec.Proc)]
 	if len(waiting) == 0 || rec.Health != musterv1.Health_HEALTH_ALIVE || !s.knowsHosts() {
 		return 0, false
 	}
-	return max(s.lastReport[slot], waiting[0].dueNs, s.core.GraceUntilNs) + rec.Timeouts.GetDeliveryNs(), true
+	return max(s.lastReport.at(slot), waiting[0].dueNs, s.core.GraceUntilNs) + rec.Timeouts.GetDeliveryNs(), true
 }
 
 // Observe turns timers whose deadline has passed into what a leader proposes. It only reads; each observation is checked again
@@ -179,7 +179,7 @@ func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.
 	for _, t := range passed {
 		switch t.Kind {
 		case TimerMember:
-			expire.Procs = append(expire.Procs, s.recs[t.Slot].Proc)
+			expire.Procs = append(expire.Procs, s.recs.at(t.Slot).Proc)
 		case TimerStart:
 			due.Starts = append(due.Starts, &musterv1.WorldSince{Generation: t.ID, SinceNs: s.byGeneration[t.ID].rec.SpecSinceNs})
 		case TimerEviction:
@@ -189,7 +189,7 @@ func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.
 		case TimerRetention:
 			due.Ended = append(due.Ended, t.ID)
 		case TimerDelivery:
-			p := s.recs[t.Slot].Proc
+			p := s.recs.at(t.Slot).Proc
 			overdue.Orders = append(overdue.Orders, &musterv1.OverdueOrder{Proc: p, Order: s.pending[memberOf(p)][0].id})
 		}
 	}

@@ -201,7 +201,7 @@ func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, fr
 			break
 		}
 		b.looks--
-		if !hasLabels(s.recs[slot].Labels, q.GetProcLabels()) {
+		if !hasLabels(s.recs.at(slot).Labels, q.GetProcLabels()) {
 			continue
 		}
 		if q.GetOmitProcs() {
@@ -271,10 +271,10 @@ func ranksFrom(members map[uint32]Slot, spec *musterv1.WorldSpec, first uint32) 
 }
 
 func (s *State) viewProc(slot Slot) *musterv1.ProcView {
-	rec := s.recs[slot]
+	rec := s.recs.at(slot)
 	return &musterv1.ProcView{
 		Proc: rec.Proc, Health: rec.Health, Cause: rec.Cause, Mode: rec.Mode, Address: rec.Address, Machine: rec.Machine,
-		Labels: rec.Labels, ReportAgeNs: s.core.ClockNs - s.lastReport[slot],
+		Labels: rec.Labels, ReportAgeNs: s.core.ClockNs - s.lastReport.at(slot),
 		FailedActors: rec.FailedActors, FailedActorCount: rec.FailedActorCount, Assignment: rec.Assignment,
 	}
 }

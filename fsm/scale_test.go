@@ -1,0 +1,127 @@
+package fsm_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"runtime"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"muster/fsm"
+	"muster/fsm/fsmtest"
+	"muster/fsm/id"
+	musterv1 "muster/proto/muster/v1"
+)
+
+const (
+	manyProcs    = 1_000_000
+	manyWorlds   = 100
+	manyMachines = 1_000
+	joinsAtOnce  = 1_000
+)
+
+// joinMany has so many members join m, in worlds of equal size, as clients would have them: one request each, with a nonce of its own.
+func joinMany(m *fsmtest.Machine, procs int) {
+	m.Start(nil)
+	perWorld := procs / manyWorlds
+	var commands []*musterv1.Command
+	for i := range procs {
+		nonce := binary.LittleEndian.AppendUint64(make([]byte, 8, 16), uint64(i))
+		commands = append(commands, &musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+			World: fmt.Sprintf("world-%02d", i/perWorld), Rank: uint32(i % perWorld), Key: fmt.Sprintf("key-%d", i),
+			Machine: fmt.Sprintf("machine-%04d.example.org", i/(procs/manyMachines)), Nonce: nonce, Issued: m.State.Number(),
+		}}})
+		if len(commands) == joinsAtOnce {
+			m.ClockNs++
+			m.Apply(commands...)
+			commands, m.Log = commands[:0], nil
+		}
+	}
+}
+
+// heapOf is the live heap, in bytes, that build leaves behind.
+func heapOf(build func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	build()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	return after.HeapAlloc - before.HeapAlloc
+}
+
+// BenchmarkMillion is the life of a state of a million procs: what a join costs, what a proc takes of the heap when it has joined and when
+// it was restored from a snapshot, for how long Apply waits for a snapshot, how long writing and reading one takes.
+func BenchmarkMillion(b *testing.B) {
+	for b.Loop() {
+		m := fsmtest.NewMachine()
+		began := time.Now()
+		heap := heapOf(func() { joinMany(m, manyProcs) })
+		b.ReportMetric(float64(time.Since(began).Nanoseconds())/manyProcs, "ns/join")
+		b.ReportMetric(float64(heap)/manyProcs, "B/proc")
+
+		began = time.Now()
+		frozen, err := m.State.Freeze()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms-frozen")
+		var file bytes.Buffer
+		began = time.Now()
+		if _, err := frozen.WriteTo(&file); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s-written")
+		b.ReportMetric(float64(file.Len())/manyProcs, "B/proc-in-file")
+
+		var loaded *fsm.State
+		began = time.Now()
+		heap = heapOf(func() {
+			if loaded, err = fsm.Decode(bytes.NewReader(file.Bytes())); err != nil {
+				b.Fatal(err)
+			}
+		})
+		b.ReportMetric(time.Since(began).Seconds(), "s-read")
+		b.ReportMetric(float64(heap)/manyProcs, "B/proc-read")
+		runtime.KeepAlive(loaded)
+		_, _ = frozen.WriteTo(io.Discard)
+	}
+}
+
+// BenchmarkReport applies a packed report of some ranks of a world, among a million procs.
+func BenchmarkReport(b *testing.B) {
+	m := fsmtest.NewMachine()
+	joinMany(m, manyProcs)
+	for _, n := range []int{1, 64, 4096} {
+		ranks := make([]uint32, n)
+		for i := range ranks {
+			ranks[i] = uint32(i)
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			e := m.Seal(&musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Groups: []*musterv1.ReportGroup{{
+				Number: m.State.Number(), Ranks: &musterv1.RankRuns{World: "world-07", Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)},
+			}}}}})
+			entry, err := proto.Marshal(e)
+			if err != nil {
+				b.Fatal(err)
+			}
+			index := uint64(manyProcs)
+			b.ReportAllocs()
+			for b.Loop() {
+				index++
+				e := &musterv1.Entry{}
+				if err := proto.Unmarshal(entry, e); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := m.State.Apply(index, m.Term, e); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/rank")
+		})
+	}
+}
