@@ -139,10 +139,12 @@ func (s *State) supersedeDetached(m member) {
 }
 
 func (s *State) newRecord(m member, mode musterv1.Mode, j *musterv1.JoinRequest, timeouts *musterv1.Timeouts) *musterv1.ProcRecord {
-	return &musterv1.ProcRecord{
+	rec := &musterv1.ProcRecord{
 		Proc: m.ref(s.draw()), Nonce: j.Nonce, Key: j.Key, Machine: j.Machine, Address: j.Address, Labels: j.Labels,
 		Mode: mode, Health: musterv1.Health_HEALTH_ALIVE, Timeouts: timeouts,
 	}
+	s.shared.record(rec)
+	return rec
 }
 
 // supersede sends the present holder to the history.

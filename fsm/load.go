@@ -39,7 +39,7 @@ func Decode(r io.Reader) (*State, error) {
 type loader struct {
 	s    *State
 	kind protoreflect.FieldNumber // of the record before
-	key  []any                    // of the record before
+	key  recordKey                // of the record before
 
 	endedGenerations map[uint64]bool
 }
@@ -57,7 +57,7 @@ func (l *loader) add(body []byte) error {
 	}
 	kind := r.ProtoReflect().WhichOneof(r.ProtoReflect().Descriptor().Oneofs().Get(0)).Number()
 	key := keyOf(r)
-	if kind < l.kind || kind == l.kind && compareKeys(l.key, key) >= 0 {
+	if kind < l.kind || kind == l.kind && l.key.compare(key) >= 0 {
 		return fmt.Errorf("%w: records are out of order", ErrStateFile)
 	}
 	if (kind == 1) != (l.kind == 0) {
@@ -67,51 +67,46 @@ func (l *loader) add(body []byte) error {
 	return l.load(r)
 }
 
-// keyOf is what records of a kind are ordered by: strings, roles and numbers.
-func keyOf(r *musterv1.Record) []any {
-	place := func(p *musterv1.ProcRef) []any { return []any{p.GetWorld(), uint64(p.GetRole()), uint64(p.GetRank())} }
+// recordKey is what records of a kind are ordered by: a name, then numbers. What a kind does not have is empty.
+type recordKey struct {
+	name          string
+	first, second uint64
+}
+
+func (k recordKey) compare(o recordKey) int {
+	return cmp.Or(cmp.Compare(k.name, o.name), cmp.Compare(k.first, o.first), cmp.Compare(k.second, o.second))
+}
+
+func keyOf(r *musterv1.Record) recordKey {
+	place := func(p *musterv1.ProcRef) recordKey {
+		return recordKey{p.GetWorld(), uint64(p.GetRole()), uint64(p.GetRank())}
+	}
 	switch b := r.Body.(type) {
 	case *musterv1.Record_Node:
-		return []any{b.Node.ServerId}
+		return recordKey{name: b.Node.ServerId}
 	case *musterv1.Record_World:
-		return []any{b.World.World}
+		return recordKey{name: b.World.World}
 	case *musterv1.Record_Proc:
 		return place(b.Proc.Proc)
 	case *musterv1.Record_Detached:
 		return place(b.Detached.Proc)
 	case *musterv1.Record_Stop:
-		return []any{b.Stop.Operation}
+		return recordKey{first: b.Stop.Operation}
 	case *musterv1.Record_StopTarget:
 		if b.StopTarget.Place != 0 {
-			return []any{b.StopTarget.Operation, uint64(b.StopTarget.Place)}
+			return recordKey{first: b.StopTarget.Operation, second: uint64(b.StopTarget.Place)}
 		}
-		return []any{b.StopTarget.Operation, b.StopTarget.Order}
+		return recordKey{first: b.StopTarget.Operation, second: b.StopTarget.Order}
 	case *musterv1.Record_Ended:
-		return []any{b.Ended.World, b.Ended.Generation}
+		return recordKey{name: b.Ended.World, first: b.Ended.Generation}
 	case *musterv1.Record_Request:
-		return []any{b.Request.Number}
+		return recordKey{first: b.Request.Number}
 	case *musterv1.Record_Event:
-		return []any{b.Event.Number}
+		return recordKey{first: b.Event.Number}
 	case *musterv1.Record_HostRank:
-		return []any{b.HostRank.World, uint64(b.HostRank.Rank)}
+		return recordKey{name: b.HostRank.World, first: uint64(b.HostRank.Rank)}
 	}
-	return nil
-}
-
-func compareKeys(a, b []any) int {
-	for i := range a {
-		c := 0
-		switch x := a[i].(type) {
-		case string:
-			c = cmp.Compare(x, b[i].(string))
-		case uint64:
-			c = cmp.Compare(x, b[i].(uint64))
-		}
-		if c != 0 {
-			return c
-		}
-	}
-	return 0
+	return recordKey{}
 }
 
 func (l *loader) load(r *musterv1.Record) error {
@@ -150,10 +145,12 @@ func (l *loader) load(r *musterv1.Record) error {
 		if proto.Equal(b.Proc.Timeouts, w.rec.Timeouts) {
 			b.Proc.Timeouts = w.rec.Timeouts // shared in memory
 		}
+		s.shared.record(b.Proc)
 		last := b.Proc.LastReportNs
 		b.Proc.LastReportNs = 0
 		s.putMember(w, b.Proc, last)
 	case *musterv1.Record_Detached:
+		s.shared.record(b.Detached)
 		s.detached[memberOf(b.Detached.Proc)] = b.Detached
 	case *musterv1.Record_Stop:
 		op := newStop()

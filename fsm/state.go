@@ -135,7 +135,8 @@ type State struct {
 	recs       column[*musterv1.ProcRecord]
 	lastReport column[int64]
 	free       []Slot
-	unhealthy  uint32 // supervised members that are not healthy
+	unhealthy  uint32   // supervised members that are not healthy
+	shared     interner // derived: strings of theirs
 
 	pending   map[member][]due // derived: due orders by addressee, ascending, see pending.go
 	dueOrders int              // how many those are
