@@ -15,7 +15,8 @@ import (
 )
 
 func newBench(c *cli) *cobra.Command {
-	return group("bench", "Measure a cluster, or, with servers that it starts itself, a change of the leader", newBenchFailover(c), newBenchSoak(c), newBenchJoins(c), newBenchReports(c))
+	return group("bench", "Measure a cluster, or, with servers that it starts itself, a change of the leader", newBenchFailover(c), newBenchSoak(c),
+		newBenchJoins(c), newBenchReports(c), newBenchFleet(c), newBenchReads(c), newBenchWatch(c), newBenchState(c))
 }
 
 var benchModes = []string{bench.Kill, bench.Pause, bench.Partition, bench.Transfer, bench.Rolling}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,13 @@ type loadFlags struct {
 
 func (f *loadFlags) register(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.connections, "connections", 8, "connections to the leader")
-	cmd.Flags().DurationVar(&f.duration, "duration", 10*time.Second, "how long")
+	f.duration = 10 * time.Second
+}
+
+// lasting is register for what ends by the clock.
+func (f *loadFlags) lasting(cmd *cobra.Command, duration time.Duration, usage string) {
+	f.register(cmd)
+	cmd.Flags().DurationVar(&f.duration, "duration", duration, usage)
 }
 
 func (f *loadFlags) target(c *cli, cmd *cobra.Command) (bench.Target, error) {
@@ -59,7 +66,7 @@ last line is JSON.`,
 			return tellLoad(c.printer(cmd), r, "%d joins in %.1f s, %.0f a second", r.Joins, r.Seconds, r.PerSecond)
 		},
 	}
-	f.register(cmd)
+	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Callers, "callers", 256, "who wait for an answer at once")
 	cmd.Flags().IntVar(&cfg.Count, "count", 1_000_000, "how many join at most")
 	return cmd
@@ -91,7 +98,7 @@ that in its log, and says it again. The members are of a world of their own, whi
 			return tellLoad(c.printer(cmd), r, "%d reports of a proc in %.1f s, %.0f a second", r.Reports, r.Seconds, r.PerSecond)
 		},
 	}
-	f.register(cmd)
+	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Sessions, "sessions", 256, "that are open at once")
 	cmd.Flags().IntVar(&cfg.Procs, "procs", 64, "of each session, all of which a message names")
 	return cmd
@@ -107,4 +114,37 @@ func tellLoad(p printer, measured any, sentence string, values ...any) error {
 		return fmt.Errorf("printing the result: %w", err)
 	}
 	return p.line("%s", line)
+}
+
+// tellSpread prints how long things took, kind by kind: a row each, and the histogram of each below.
+func tellSpread(p printer, kinds ...spreadOf) error {
+	var rows [][]string
+	for _, k := range kinds {
+		cells := []string{k.what}
+		for _, v := range []float64{k.spread.Min, k.spread.P50, k.spread.P99, k.spread.Max} {
+			cells = append(cells, strconv.FormatFloat(v, 'f', 1, 64))
+		}
+		rows = append(rows, cells)
+	}
+	if err := p.table("MILLISECONDS MIN P50 P99 MAX", rows); err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		if err := p.line("%s:", k.what); err != nil {
+			return err
+		}
+		for _, line := range k.histogram.Lines() {
+			if err := p.line("%s", line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// spreadOf is how long one kind of thing took.
+type spreadOf struct {
+	what      string
+	spread    bench.Spread
+	histogram bench.Histogram
 }

@@ -1,7 +1,11 @@
 package bench
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +21,72 @@ func TestSpread(t *testing.T) {
 	}
 	require.Equal(t, Spread{Min: 1, P50: 100, P99: 198, Max: 200}, spreadOf(samples))
 	require.Equal(t, Spread{Min: 7, P50: 7, P99: 7, Max: 7}, spreadOf([]time.Duration{7 * time.Millisecond}))
+}
+
+func TestHistogram(t *testing.T) {
+	require.Nil(t, histogramOf(nil))
+	var samples []time.Duration
+	for range 80 {
+		samples = append(samples, 1500*time.Microsecond)
+	}
+	h := histogramOf(append(samples, 2*time.Millisecond, 12*time.Millisecond))
+	require.Equal(t, Histogram{{1, 2, 80}, {2, 5, 1}, {5, 10, 0}, {10, 20, 1}}, h)
+	require.Equal(t, []string{
+		"       1-2 ms | ######################################## 80",
+		"       2-5 ms | #                                        1",
+		"      5-10 ms |                                          0",
+		"     10-20 ms | #                                        1",
+	}, h.Lines())
+	require.Equal(t, Histogram{{To: 0.1, Samples: 1}}, histogramOf([]time.Duration{0}))
+	require.Equal(t, 1, histogramOf([]time.Duration{time.Hour})[0].Samples, "beyond the last bucket")
+}
+
+// What a watcher was not told is lost, and what it was told again is doubled.
+func TestWatched_CountsLostAndDoubled(t *testing.T) {
+	sent := make([]atomic.Int64, 3)
+	var watchers []*eventWatcher
+	for _, ranks := range [][]byte{{0, 3}, {1, 2}} { // 0 to 2, and 1 to 2
+		w := &eventWatcher{arrived: new(atomic.Int64), sent: sent, zero: time.Now(), seen: make([]bool, 3)}
+		w.event(&musterv1.Event{Ranks: ranks})
+		watchers = append(watchers, w)
+	}
+	watchers[1].event(&musterv1.Event{Ranks: []byte{2, 1}})
+	r := watched(WatchConfig{Watchers: 2}, watchers, 3, time.Second)
+	require.Equal(t, []int{3, 5, 1, 1}, []int{r.Events, r.Delivered, r.Lost, r.Doubled})
+	require.EqualError(t, r.Broken(), "what must not happen did: 1 events were lost, 1 events came twice")
+}
+
+// A brake that holds expiries back does not make a fleet look well.
+func TestFleet_Broken(t *testing.T) {
+	require.NoError(t, Fleet{Procs: 7, Returns: 3}.Broken())
+	require.Error(t, Fleet{Brakes: 1}.Broken())
+}
+
+// The pause that is under way when something begins counts from the last acknowledgement.
+func TestProber_Pause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &prober{acked: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				p.ack()
+				if i == 9 {
+					time.Sleep(700 * time.Millisecond)
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+		lasted, pause, err := p.during(ctx, func() error { time.Sleep(20 * time.Millisecond); return nil })
+		require.NoError(t, err)
+		require.Equal(t, 20*time.Millisecond, lasted)
+		require.Equal(t, 702.0, pause)
+		_, pause, err = p.during(ctx, func() error { return nil })
+		require.NoError(t, err)
+		require.Equal(t, 2.0, pause)
+		cancel()
+		writing.Wait()
+	})
 }
 
 func TestWriter_Pause(t *testing.T) {

@@ -1,4 +1,5 @@
-// Package bench measures how many joins and supervision reports a cluster takes, and what a leader change costs. For the latter it runs three real servers with synchronous writes, a client that writes all the
+// Package bench measures what a cluster bears: joins, supervision reports, a large fleet, reads, watchers, its state saved and restored; and what a
+// leader change costs. For the latter it runs three real servers with synchronous writes, a client that writes all the
 // time, hosts and members, and then kills, pauses, cuts off or replaces the leader, trial after trial.
 //
 // What is measured is the pause that the client sees, from the last acknowledged write before to the first after. What is counted is what

@@ -60,22 +60,30 @@ type Result struct {
 
 // Broken is an error that names what was counted and must be 0, if anything was.
 func (r Result) Broken() error {
-	var counted []string
-	for _, c := range []struct {
-		n    int
-		what string
-	}{
-		{r.FalseExpiries, "members expired falsely"}, {r.ConnectionFailures, "members could not be told"}, {r.Failed, "requests failed"},
-		{r.Lost, "requests or orders were lost"}, {r.Doubled, "requests or orders were done twice"},
-	} {
+	return mustBeZero(
+		counted{r.FalseExpiries, "members expired falsely"}, counted{r.ConnectionFailures, "members could not be told"}, counted{r.Failed, "requests failed"},
+		counted{r.Lost, "requests or orders were lost"}, counted{r.Doubled, "requests or orders were done twice"},
+	)
+}
+
+// counted is how often something happened that must not.
+type counted struct {
+	n    int
+	what string
+}
+
+// mustBeZero is an error that names what happened all the same.
+func mustBeZero(all ...counted) error {
+	var happened []string
+	for _, c := range all {
 		if c.n > 0 {
-			counted = append(counted, fmt.Sprintf("%d %s", c.n, c.what))
+			happened = append(happened, fmt.Sprintf("%d %s", c.n, c.what))
 		}
 	}
-	if counted == nil {
+	if happened == nil {
 		return nil
 	}
-	return fmt.Errorf("what must not happen did: %s", strings.Join(counted, ", "))
+	return fmt.Errorf("what must not happen did: %s", strings.Join(happened, ", "))
 }
 
 const (

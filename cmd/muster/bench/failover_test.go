@@ -1,14 +1,20 @@
 package bench_test
 
 import (
+	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"muster/cmd/muster/bench"
 	"muster/cmd/muster/clustertest/process"
+	musterv1 "muster/proto/muster/v1"
+	"muster/proto/muster/v1/musterv1grpc"
 )
 
 func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
@@ -71,6 +77,104 @@ func TestThroughput(t *testing.T) {
 	code, out, errs := c.Muster("view")
 	require.Zero(t, code, errs)
 	require.NotContains(t, out, "bench-")
+}
+
+// A fleet joins, reports and goes again, reads are answered, watchers are told, a state is saved and restored, by a real cluster: all of it is
+// counted, and nothing but what was there before is left.
+func TestLoads(t *testing.T) {
+	c := process.New(t)
+	target := bench.Target{Servers: []string{c.Leader().Address}, Connections: 2, Progress: testWriter{t}}
+	code, _, errs := c.Muster("world", "create", "before", "--open")
+	require.Zero(t, code, errs)
+
+	t.Run("fleet", func(t *testing.T) {
+		f, err := bench.MeasureFleet(t.Context(), bench.FleetConfig{
+			Target: target, Procs: 301, Sessions: 4, Interval: time.Second, Lease: 10 * time.Second, Duration: 2 * time.Second,
+		})
+		require.NoError(t, err)
+		require.Equal(t, 301, f.Procs)
+		require.Zero(t, f.FalseExpiries, "%+v", f) // and not f.Broken: on a busy machine all may be silent for two intervals, which the brake sees
+		require.GreaterOrEqual(t, f.Reports, int64(301))
+		require.Positive(t, f.JoinSeconds)
+		require.Positive(t, f.P99Commit)
+		require.NotEmpty(t, f.Histogram)
+	})
+	t.Run("reads", func(t *testing.T) {
+		r, err := bench.MeasureReads(t.Context(), bench.ReadsConfig{Target: target, Callers: 4, Procs: 50, Duration: 300 * time.Millisecond})
+		require.NoError(t, err)
+		for _, kind := range []bench.ReadKind{r.Get, r.Page, r.Stale} {
+			require.Positive(t, kind.Reads)
+			require.Zero(t, kind.Failed)
+			require.Positive(t, kind.P99)
+		}
+	})
+	t.Run("watch", func(t *testing.T) {
+		w, err := bench.MeasureWatch(t.Context(), bench.WatchConfig{Target: target, Watchers: 20, Rate: 50, Duration: time.Second})
+		require.NoError(t, err)
+		require.NoError(t, w.Broken(), "%+v", w)
+		require.Positive(t, w.Events)
+		require.Equal(t, 20*w.Events, w.Delivered)
+		require.Positive(t, w.P99)
+	})
+	t.Run("state", func(t *testing.T) {
+		dir, epoch := t.TempDir(), c.Status().GetState().GetEpoch()
+		s, err := bench.MeasureState(t.Context(), bench.StateConfig{Target: target, Procs: 300, Dir: dir})
+		require.NoError(t, err)
+		require.Positive(t, s.Bytes)
+		require.Positive(t, s.Writes)
+		require.Positive(t, s.SavePause)
+		require.Zero(t, s.Restore+s.RestorePause, "only where it is asked for")
+		require.Equal(t, epoch, c.Status().GetState().GetEpoch(), "nothing was restored")
+		s, err = bench.MeasureState(t.Context(), bench.StateConfig{Target: target, Procs: 300, Dir: dir, Restore: true})
+		require.NoError(t, err)
+		require.Positive(t, s.RestorePause)
+		require.Equal(t, max(s.SavePause, s.RestorePause), s.MaxPause)
+		require.Greater(t, c.Status().GetState().GetEpoch(), epoch, "it was restored")
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	})
+	code, out, errs := c.Muster("view")
+	require.Zero(t, code, errs)
+	require.NotContains(t, out, "bench-")
+	require.Contains(t, out, "before")
+}
+
+// A proc of a fleet that is not alive at the end is counted, whatever became of it.
+func TestFleet_CountsWhoIsGone(t *testing.T) {
+	c := process.New(t)
+	cluster := c.Client().Cluster()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var f bench.Fleet
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		f, err = bench.MeasureFleet(ctx, bench.FleetConfig{
+			Target: bench.Target{Servers: strings.Split(c.Addresses(), ","), Connections: 1}, Procs: 20, Sessions: 2,
+			Interval: 3 * time.Second, Lease: 10 * time.Second, Duration: 2 * time.Second,
+		})
+		done <- err
+	}()
+	var gone *musterv1.ProcRef
+	c.Eventually("all to join", func() bool {
+		view, err := cluster.ViewAll(ctx, &musterv1.ViewRequest{})
+		joined := 0
+		for _, w := range view.GetWorlds() {
+			joined += len(w.GetProcs())
+			gone = w.GetProcs()[0].GetProc()
+		}
+		return err == nil && joined == 20
+	})
+	leader, err := grpc.NewClient("passthrough:///"+c.Leader().Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer leader.Close()
+	left, err := musterv1grpc.NewMemberServiceClient(leader).Leave(ctx, &musterv1.LeaveRequest{Proc: gone, Issued: gone.GetIncarnation()})
+	require.NoError(t, err)
+	require.True(t, left.GetRemoved())
+	require.NoError(t, <-done)
+	require.Equal(t, 1, f.FalseExpiries)
+	require.ErrorContains(t, f.Broken(), "what must not happen did: 1 members expired falsely")
 }
 
 type testWriter struct{ t *testing.T }

@@ -39,46 +39,58 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 		return Joins{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	world, err := t.world(ctx, "bench-joins")
+	world, err := t.world(ctx, "bench-joins", quiet())
 	if err != nil {
 		return Joins{}, err
 	}
-	loading, cancel := context.WithTimeout(ctx, cfg.Duration)
+	took, failed, lasted, err := t.load(ctx, cfg.Callers, int64(cfg.Count), cfg.Duration, "joins", func(ctx context.Context, caller int, rank int64) error {
+		_, err := musterv1grpc.NewMemberServiceClient(t.conn(caller)).Join(ctx, t.joinOf(world, uint32(rank)))
+		if err != nil {
+			return fmt.Errorf("join of rank %d: %w", rank, err)
+		}
+		return nil
+	})
+	return Joins{
+		Joins: len(took), Failed: failed, Seconds: lasted.Seconds(), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took),
+	}, err
+}
+
+// load has so many callers do something until the time is over, or it was done so often; each waits for what it has begun, and ends with its
+// first error. do is given the caller and the number of what is to be done, both from 0 on.
+func (t *target) load(ctx context.Context, callers int, count int64, d time.Duration, what string, do func(ctx context.Context, caller int, n int64) error) (
+	took []time.Duration, failed int, lasted time.Duration, err error,
+) {
+	loading, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	var next, done atomic.Int64
-	var callers, telling sync.WaitGroup
-	took := make([][]time.Duration, cfg.Callers)
-	errs := make([]error, cfg.Callers)
-	telling.Go(func() { t.report(loading, "joins", done.Load) })
+	var calling, telling sync.WaitGroup
+	each := make([][]time.Duration, callers)
+	errs := make([]error, callers)
+	telling.Go(func() { t.report(loading, what, done.Load) })
 	began := time.Now()
-	for i := range cfg.Callers {
-		member := musterv1grpc.NewMemberServiceClient(t.conns[i%len(t.conns)])
-		callers.Go(func() {
-			for rank := next.Add(1) - 1; rank < int64(cfg.Count) && loading.Err() == nil; rank = next.Add(1) - 1 {
+	for i := range callers {
+		calling.Go(func() {
+			for n := next.Add(1) - 1; n < count && loading.Err() == nil; n = next.Add(1) - 1 {
 				asked := time.Now()
-				_, err := member.Join(ctx, t.joinOf(world, uint32(rank)))
-				if err != nil {
-					errs[i] = fmt.Errorf("join of rank %d: %w", rank, err)
+				if errs[i] = do(ctx, i, n); errs[i] != nil {
 					return
 				}
-				took[i] = append(took[i], time.Since(asked))
+				each[i] = append(each[i], time.Since(asked))
 				done.Add(1)
 			}
 		})
 	}
-	callers.Wait()
-	lasted := time.Since(began)
+	calling.Wait()
+	lasted = time.Since(began)
 	cancel()
 	telling.Wait()
-	var all []time.Duration
-	for i := range took {
-		all = append(all, took[i]...)
+	for i := range each {
+		took = append(took, each[i]...)
 		if errs[i] != nil {
-			result.Failed++
+			failed++
 		}
 	}
-	result.Joins, result.Seconds, result.PerSecond, result.Spread = len(all), lasted.Seconds(), rate(int64(len(all)), lasted), spreadOf(all)
-	return result, errors.Join(errs...)
+	return took, failed, lasted, errors.Join(errs...)
 }
 
 // joinOf is the join of a member that nobody runs.

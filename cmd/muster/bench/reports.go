@@ -13,6 +13,7 @@ import (
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
+	"muster/transport/rpcstatus"
 )
 
 // ReportsConfig is of a load of supervision reports: each session says that its procs are alive, waits until the log has it, and says
@@ -43,11 +44,11 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 		return Reports{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	world, err := t.world(ctx, "bench-reports")
+	world, err := t.world(ctx, "bench-reports", quiet())
 	if err != nil {
 		return Reports{}, err
 	}
-	members, epoch, err := t.joinAll(ctx, world, cfg.Sessions*cfg.Procs)
+	members, epoch, err := t.joinAll(ctx, world, cfg.Sessions*cfg.Procs, joinsAtOnce, nil)
 	if err != nil {
 		return Reports{}, err
 	}
@@ -56,8 +57,8 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	g, loading := errgroup.WithContext(loading)
 	var reporters []*reporter
 	for i := range cfg.Sessions {
-		r := &reporter{members: members[i*cfg.Procs : (i+1)*cfg.Procs]}
-		if err := r.open(loading, t.conns[i%len(t.conns)], epoch); err != nil {
+		r := &reporter{}
+		if err := r.open(loading, t.conn(i), epoch, members[i*cfg.Procs:(i+1)*cfg.Procs]); err != nil {
 			return Reports{}, errors.Join(err, stopped(cancel, g))
 		}
 		reporters = append(reporters, r)
@@ -78,7 +79,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	lasted := time.Since(began)
 	var all []time.Duration
 	for _, r := range reporters {
-		all = append(all, r.took...)
+		all = append(all, tookOf(r.took, began)...)
 	}
 	return Reports{
 		Procs: cfg.Procs, Reports: done.Load(), Seconds: lasted.Seconds(), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
@@ -90,44 +91,73 @@ func stopped(cancel context.CancelFunc, g *errgroup.Group) error {
 	return g.Wait()
 }
 
-// joinAll has so many members join, ranks from 0 on, and tells the epoch that they joined in.
-func (t *target) joinAll(ctx context.Context, world string, n int) (members []*musterv1.ProcRef, epoch uint64, err error) {
+// joinAll has so many members join, ranks from 0 on, so many at once, and tells the epoch that they joined in. done, if not nil, counts them.
+func (t *target) joinAll(ctx context.Context, world string, n, atOnce int, done *atomic.Int64) (members []*musterv1.ProcRef, epoch uint64, err error) {
 	answers := make([]*musterv1.JoinResponse, n)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(joinsAtOnce)
+	g.SetLimit(atOnce)
 	for rank := range n {
-		g.Go(func() error {
-			var err error
-			answers[rank], err = musterv1grpc.NewMemberServiceClient(t.conns[rank%len(t.conns)]).Join(ctx, t.joinOf(world, uint32(rank)))
-			if err != nil {
+		g.Go(func() (err error) {
+			if answers[rank], err = t.join(ctx, rank, t.joinOf(world, uint32(rank))); err != nil {
 				return fmt.Errorf("join of rank %d: %w", rank, err)
+			}
+			if done != nil {
+				done.Add(1)
 			}
 			return nil
 		})
 	}
-	err = g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, 0, err
+	}
 	for _, answer := range answers {
 		members, epoch = append(members, answer.GetProc()), answer.GetEpoch()
 	}
-	return members, epoch, err
+	return members, epoch, nil
 }
 
-// reporter is one session of members with neighbouring ranks.
+// join has one member join, also where the leader changes meanwhile: its nonce makes all attempts one.
+func (t *target) join(ctx context.Context, number int, q *musterv1.JoinRequest) (*musterv1.JoinResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
+	for {
+		answer, err := musterv1grpc.NewMemberServiceClient(t.conn(number)).Join(ctx, q)
+		if err == nil || !rpcstatus.Transient(err) {
+			return answer, err
+		}
+		if rest(ctx, followPause) != nil || t.follow(ctx) != nil {
+			return nil, err
+		}
+	}
+}
+
+// followPause is left before a leader that does not answer is looked for.
+const followPause = 50 * time.Millisecond
+
+// reporter is one session of members of one world.
 type reporter struct {
-	members []*musterv1.ProcRef
-	stream  grpc.BidiStreamingClient[musterv1.SessionRequest, musterv1.SessionResponse]
-	took    []time.Duration
+	stream grpc.BidiStreamingClient[musterv1.SessionRequest, musterv1.SessionResponse]
+	alive  []*musterv1.RankRuns
+	procs  int
+	seq    uint64
+	took   []timed // messages, from sending until the acknowledgement
+	// tolerant reporters do not end with a verdict on some of their members.
+	tolerant bool
 }
 
 // open says hello and waits to be welcomed.
-func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64) (err error) {
+func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64, members []*musterv1.ProcRef) (err error) {
 	if r.stream, err = musterv1grpc.NewMemberServiceClient(conn).Session(ctx); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
+	var ranks []uint32
 	hello := &musterv1.Hello{Owner: "bench", Epoch: epoch}
-	for _, p := range r.members {
+	for _, p := range members {
+		ranks = append(ranks, p.GetRank())
 		hello.Members = append(hello.Members, &musterv1.HelloMember{Proc: p})
 	}
+	r.alive = []*musterv1.RankRuns{{World: members[0].GetWorld(), Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}
+	r.procs, r.seq = len(members), 0
 	if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
@@ -136,24 +166,38 @@ func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64
 
 // run reports until the time has come.
 func (r *reporter) run(until time.Time, done *atomic.Int64) error {
-	var ranks []uint32
-	for _, p := range r.members {
-		ranks = append(ranks, p.GetRank())
-	}
-	alive := []*musterv1.RankRuns{{World: r.members[0].GetWorld(), Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}
-	for seq := uint64(1); time.Now().Before(until); seq++ {
-		said := time.Now()
-		report := &musterv1.SessionReport{Seq: seq, Alive: alive}
-		if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-		if err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetAckedSeq() >= seq }); err != nil {
+	for time.Now().Before(until) {
+		if err := r.say(done); err != nil {
 			return err
 		}
-		r.took = append(r.took, time.Since(said))
-		done.Add(int64(len(r.members)))
 	}
 	return r.stream.CloseSend()
+}
+
+// say reports all members once, and waits until that is acknowledged.
+func (r *reporter) say(done *atomic.Int64) error {
+	r.seq++
+	said := time.Now()
+	report := &musterv1.SessionReport{Seq: r.seq, Alive: r.alive}
+	if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetAckedSeq() >= r.seq }); err != nil {
+		return err
+	}
+	r.took = append(r.took, timed{said, time.Now()})
+	done.Add(int64(r.procs))
+	return nil
+}
+
+// tookOf are the times of messages that were sent at since or later.
+func tookOf(all []timed, since time.Time) (took []time.Duration) {
+	for _, t := range all {
+		if !t.began.Before(since) {
+			took = append(took, t.took())
+		}
+	}
+	return took
 }
 
 // await reads until something is said.
@@ -163,6 +207,7 @@ func (r *reporter) await(said func(*musterv1.SessionResponse) bool) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("session: %w", err)
+		case m.GetVerdicts() != nil && r.tolerant:
 		case m.GetVerdicts() != nil:
 			return fmt.Errorf("session: %v", m.GetVerdicts())
 		case m.GetRefused() != nil || m.GetRedirect() != nil:
