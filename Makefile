@@ -11,6 +11,9 @@ HISTORIES ?= 10000
 FAILOVER ?= 100
 SOAK ?= 10m
 BENCH_ROUNDS ?= 3
+# How many procs the fleet of "make bench" has, and how long they report.
+BENCH_PROCS ?= 100000
+BENCH_FLEET ?= 30s
 
 TOOLS := $(CURDIR)/.build/tools
 BUF := $(TOOLS)/buf
@@ -69,10 +72,10 @@ failover: build ## what a change of the leader costs, and what it costs etcd, in
 	cd cmd/etcdbench && go build -o ../../.build/ .
 	.build/failover -muster ./muster -etcdbench .build/etcdbench -percent $(FAILOVER)
 
-bench: build ## joins and reports with either log store, and etcd beside them, BENCH_ROUNDS (3) times in turn: about six minutes
+bench: build ## joins and reports, etcd beside them, BENCH_ROUNDS (3) times in turn; a fleet and a state of BENCH_PROCS (100000): about eight minutes
 	go build -o .build/ ./deploy/throughput
 	cd cmd/etcdbench && go build -o ../../.build/ .
-	.build/throughput -muster ./muster -etcdbench .build/etcdbench -rounds $(BENCH_ROUNDS)
+	.build/throughput -muster ./muster -etcdbench .build/etcdbench -rounds $(BENCH_ROUNDS) -procs $(BENCH_PROCS) -fleet $(BENCH_FLEET)
 
 soak: build ## full load and two busy loops for SOAK (10m), in which no leader may change
 	./muster bench soak --duration $(SOAK)

@@ -1,5 +1,6 @@
 // Command throughput has three servers with either log store take joins and supervision reports, and three etcd nodes what comes next to
-// them, in turn and several times over, on the same disk. It prints a table of medians and ratios; the last line is JSON.
+// them, in turn and several times over, on the same disk. Then a large fleet reports to three servers, and a state as large is saved and
+// restored. It prints a table of medians and ratios; the last line is JSON.
 package main
 
 import (
@@ -48,14 +49,16 @@ func main() {
 	flag.StringVar(&b.muster, "muster", "./muster", "the muster binary")
 	flag.StringVar(&b.etcd, "etcdbench", "", "the etcdbench binary; empty = etcd is not measured")
 	flag.DurationVar(&b.duration, "duration", 5*time.Second, "how long each measurement takes")
+	procs := flag.Int("procs", 100_000, "how many procs the fleet and the state have; 0 = neither is measured")
+	reporting := flag.Duration("fleet", 30*time.Second, "how long the fleet reports")
 	flag.Parse()
-	if err := b.run(*rounds); err != nil {
+	if err := b.run(*rounds, *procs, *reporting); err != nil {
 		fmt.Fprintln(os.Stderr, "throughput:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(rounds int) error {
+func (b *bench) run(rounds, procs int, reporting time.Duration) error {
 	for range rounds {
 		for _, store := range []string{"boltdb", "wal"} {
 			if err := b.ours(store); err != nil {
@@ -69,8 +72,17 @@ func (b *bench) run(rounds int) error {
 			return err
 		}
 	}
-	b.table()
-	return json.NewEncoder(os.Stdout).Encode(b.summary())
+	sum := b.summary()
+	if procs > 0 {
+		var err error
+		if sum.Fleet, sum.State, err = b.large(procs, reporting); err != nil {
+			return err
+		}
+	}
+	if rounds > 0 {
+		b.table()
+	}
+	return json.NewEncoder(os.Stdout).Encode(sum)
 }
 
 // ours measures three servers with a log store.
@@ -199,6 +211,9 @@ type summary struct {
 	Packed   reports `json:"reports_packed"`
 	Single   reports `json:"reports_single"`
 	WAL      wal     `json:"wal"`
+
+	Fleet fleetSummary `json:"fleet"`
+	State stateSummary `json:"state"`
 }
 
 func (b *bench) summary() summary {

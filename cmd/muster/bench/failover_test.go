@@ -162,7 +162,9 @@ func TestFleet_CountsWhoIsGone(t *testing.T) {
 		joined := 0
 		for _, w := range view.GetWorlds() {
 			joined += len(w.GetProcs())
-			gone = w.GetProcs()[0].GetProc()
+			for _, p := range w.GetProcs() {
+				gone = p.GetProc()
+			}
 		}
 		return err == nil && joined == 20
 	})

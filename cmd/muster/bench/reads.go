@@ -90,7 +90,7 @@ func (t *target) reads(ctx context.Context, cfg ReadsConfig, into *ReadKind, wha
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		if len(view.GetWorlds()) != 1 || view.Worlds[0].GetJoined() != uint32(cfg.Procs) {
-			return fmt.Errorf("%s: %d worlds of %d procs were read, not one of %d", what, len(view.GetWorlds()), view.GetWorlds()[0].GetJoined(), cfg.Procs)
+			return fmt.Errorf("%s: not one world of %d procs was read, but %v", what, cfg.Procs, view.GetWorlds())
 		}
 		return nil
 	})
