@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"muster/deploy/fleet"
+	musterv1 "muster/proto/muster/v1"
+)
+
+const (
+	// sampleEvery is between two looks at what the servers use.
+	sampleEvery = 500 * time.Millisecond
+	// restartLook is between two looks at a node that has been started again.
+	restartLook = 20 * time.Millisecond
+)
+
+// fleetSummary is what the last line says of a large fleet.
+type fleetSummary struct {
+	Procs         int     `json:"procs"`
+	Seconds       float64 `json:"seconds"`
+	FalseExpiries int     `json:"false_expiries"`
+	P99Commit     float64 `json:"p99_commit_ms"`
+	JoinSeconds   float64 `json:"join_seconds"`
+	PerSecond     float64 `json:"per_second"` // reports of a proc
+	// Cores is the processors that the three servers used together while all reported.
+	Cores float64 `json:"cores"`
+	// BytesPerProc is of one server, the mean of three: the least bytes of the heap in use (go_memstats_heap_alloc_bytes) that were seen while
+	// all reported, which has some garbage in it, less those before; ResidentPerProc is the same of its resident memory.
+	BytesPerProc    float64 `json:"bytes_per_proc"`
+	ResidentPerProc float64 `json:"resident_per_proc"`
+}
+
+// stateSummary is what it says of the state.
+type stateSummary struct {
+	Procs   int     `json:"procs"`
+	Bytes   int64   `json:"bytes"`
+	Save    float64 `json:"save_s"`
+	Restore float64 `json:"restore_s"`
+	// Restart is from the start of a follower that was killed until it serves and knows what the leader did.
+	Restart      float64 `json:"restart_s"`
+	MaxPause     float64 `json:"max_pause_ms"`
+	SavePause    float64 `json:"save_pause_ms"`
+	RestorePause float64 `json:"restore_pause_ms"`
+}
+
+// large measures a large fleet, and a state as large.
+func (b *bench) large(procs int, duration time.Duration) (fleetOf fleetSummary, stateOf stateSummary, err error) {
+	limit := 2*roundLimit + duration + time.Duration(procs)*time.Millisecond
+	err = fleet.Play(b.muster, false, limit, func(ctx context.Context, f *fleet.Fleet) error {
+		if _, err := f.StartServers(ctx); err != nil {
+			return err
+		}
+		if fleetOf, err = b.fleet(ctx, f, procs, duration); err != nil {
+			return err
+		}
+		return f.EndServers(ctx)
+	})
+	if err != nil {
+		return fleetOf, stateOf, err
+	}
+	err = fleet.Play(b.muster, false, limit, func(ctx context.Context, f *fleet.Fleet) error {
+		if _, err := f.StartServers(ctx); err != nil {
+			return err
+		}
+		if stateOf, err = b.state(ctx, f, procs); err != nil {
+			return err
+		}
+		return f.EndServers(ctx)
+	})
+	return fleetOf, stateOf, err
+}
+
+// usage is what the servers use at a moment: seconds of processors together, and bytes each on average.
+type usage struct {
+	at                  time.Time
+	cpu, heap, resident float64
+}
+
+func usageOf(ctx context.Context, f *fleet.Fleet) (u usage, err error) {
+	for _, s := range f.Servers {
+		v, err := s.Metrics(ctx, "process_cpu_seconds_total", "go_memstats_heap_alloc_bytes", "process_resident_memory_bytes")
+		if err != nil {
+			return u, err
+		}
+		u.cpu += v[0]
+		u.heap += v[1] / float64(len(f.Servers))
+		u.resident += v[2] / float64(len(f.Servers))
+	}
+	u.at = time.Now()
+	return u, nil
+}
+
+// fleet has a large fleet join and report.
+func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration) (fleetSummary, error) {
+	fmt.Printf("== fleet of %d\n", procs)
+	before, err := usageOf(ctx, f)
+	if err != nil {
+		return fleetSummary{}, err
+	}
+	var samples []usage
+	sampling, stop := context.WithCancel(ctx)
+	var sampler sync.WaitGroup
+	sampler.Go(func() {
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-sampling.Done():
+				return
+			}
+			if u, err := usageOf(sampling, f); err == nil { // else it is looked again
+				samples = append(samples, u)
+			}
+		}
+	})
+	var got struct {
+		fleetSummary
+		Began int64 `json:"began_unix_ms"`
+	}
+	err = fleet.Measured(ctx, &got, b.muster, "bench", "fleet", "--servers", strings.Join(f.Addresses(), ","), "--procs", strconv.Itoa(procs),
+		"--sessions", strconv.Itoa(min(100, procs)), "--duration", duration.String())
+	stop()
+	sampler.Wait()
+	if err != nil {
+		return got.fleetSummary, err
+	}
+	began := time.UnixMilli(got.Began)
+	ended := began.Add(time.Duration(got.Seconds * float64(time.Second)))
+	var first, last usage
+	heap, resident := math.Inf(1), math.Inf(1)
+	for _, u := range samples {
+		if u.at.Before(began) || u.at.After(ended) {
+			continue
+		}
+		if first.at.IsZero() {
+			first = u
+		}
+		last, heap, resident = u, min(heap, u.heap), min(resident, u.resident)
+	}
+	if !last.at.After(first.at) {
+		return got.fleetSummary, fmt.Errorf("what the servers use was not seen twice within %.1f s", got.Seconds)
+	}
+	got.Cores = round((last.cpu - first.cpu) / last.at.Sub(first.at).Seconds())
+	got.BytesPerProc = math.Round((heap - before.heap) / float64(procs))
+	got.ResidentPerProc = math.Round((resident - before.resident) / float64(procs))
+	return got.fleetSummary, nil
+}
+
+// state has a state saved and restored, and a follower killed and started again over it.
+func (b *bench) state(ctx context.Context, f *fleet.Fleet, procs int) (got stateSummary, err error) {
+	fmt.Printf("== state of %d\n", procs)
+	err = fleet.Measured(ctx, &got, b.muster, "bench", "state", "--servers", strings.Join(f.Addresses(), ","), "--procs", strconv.Itoa(procs),
+		"--restore", "--keep", "--dir", f.Dir)
+	if err != nil {
+		return got, err
+	}
+	leader, err := f.Leader(ctx)
+	if err != nil {
+		return got, err
+	}
+	follower := f.Servers[0]
+	if follower == leader {
+		follower = f.Servers[1]
+	}
+	if err := follower.Process.Kill(); err != nil {
+		return got, err
+	}
+	known, began := f.Committed(ctx), time.Now()
+	if err := f.StartServer(follower); err != nil {
+		return got, err
+	}
+	if err := awaitApplied(ctx, f, follower, known); err != nil {
+		return got, err
+	}
+	got.Restart = round(time.Since(began).Seconds())
+	return got, nil
+}
+
+// awaitApplied waits until a node follows, and has applied the log up to index: as long as it takes, which is long where the state is large.
+func awaitApplied(ctx context.Context, f *fleet.Fleet, s *fleet.Server, index uint64) error {
+	for {
+		_, nodes := f.Status(ctx)
+		n := nodes[s.Name]
+		if n.GetRole() == musterv1.NodeStatus_NODE_ROLE_FOLLOWER && n.GetProblem() == "" && n.GetLastContactMs() >= 0 && n.GetAppliedIndex() >= index {
+			return nil
+		}
+		if err := f.Failed(); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(restartLook):
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s to have caught up: %w", s.Name, context.Cause(ctx))
+		}
+	}
+}
+
+// round leaves two decimals.
+func round(v float64) float64 { return math.Round(100*v) / 100 }
