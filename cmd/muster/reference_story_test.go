@@ -320,7 +320,7 @@ func (s *tutorial) measured(line string) {
 		{`(?m)^(without|muster:) .*\n`, ""}, // there was a slow write on the disk, or an election
 		{`-?\d+\.\d+`, "0.0"}, {`(_ms":)-?[\d.]+`, "${1}0.0"}, {`(slow_disk":|writes":|elections: )\d+`, "${1}0"},
 		{`\d+ writes`, "0 writes"}, {`(?m)^\d+ \D+, \d+ in the last second\n`, ""}, {`\d+ (joins|reports|gets|pages|stale reads|events came|bytes)`, "0 $1"}, {`\d+ a second`, "0 a second"},
-		{`("(?:joins|reports|per_second|joins_per_second|reads|events|delivered|bytes)":)\d+`, "${1}0"}, {`(_s":)[\d.]+`, "${1}0.0"},
+		{`("(?:joins|reports|per_second|joins_per_second|reads|failed|events|delivered|bytes)":)\d+`, "${1}0"}, {`(_s":)[\d.]+`, "${1}0.0"},
 		{`(?m)(?:^ +[\d.-]+ ms \| .*\n)+`, "       0-0 ms | ######################################## 0\n"}, {`(seconds":)[\d.]+`, "${1}0.0"}, {`: n\d, `, ": n1, "}, {`(?m)  +`, "  "},
 	} {
 		out = regexp.MustCompile(r[0]).ReplaceAllString(out, r[1])

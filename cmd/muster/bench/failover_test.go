@@ -104,7 +104,6 @@ func TestLoads(t *testing.T) {
 		require.NoError(t, err)
 		for _, kind := range []bench.ReadKind{r.Get, r.Page, r.Stale} {
 			require.Positive(t, kind.Reads)
-			require.Zero(t, kind.Failed)
 			require.Positive(t, kind.P99)
 		}
 	})

@@ -19,7 +19,7 @@ const (
 	// MaxSessionProcs is how many procs one session may speak for: its hello must fit into a message.
 	MaxSessionProcs = 64 << 10
 	// fleetJoining sessions have their procs join at once, fleetJoins of them at once each: while some wait for their last, others go on.
-	fleetJoining, fleetJoins = 2, 128
+	fleetJoining, fleetJoins = 4, 64
 	// returnPause is left before a session that was lost is opened again.
 	returnPause = 200 * time.Millisecond
 )

@@ -56,7 +56,7 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 }
 
 // load has so many callers do something until the time is over, or it was done so often; each waits for what it has begun, and ends with its
-// first error. do is given the caller and the number of what is to be done, both from 0 on.
+// first error; of many errors a few are told. do is given the caller and the number of what is to be done, both from 0 on.
 func (t *target) load(ctx context.Context, callers int, count int64, d time.Duration, what string, do func(ctx context.Context, caller int, n int64) error) (
 	took []time.Duration, failed int, lasted time.Duration, err error,
 ) {
@@ -84,13 +84,15 @@ func (t *target) load(ctx context.Context, callers int, count int64, d time.Dura
 	lasted = time.Since(began)
 	cancel()
 	telling.Wait()
+	var told []error
 	for i := range each {
 		took = append(took, each[i]...)
 		if errs[i] != nil {
 			failed++
+			told = append(told, errs[i])
 		}
 	}
-	return took, failed, lasted, errors.Join(errs...)
+	return took, failed, lasted, errors.Join(told[:min(len(told), maxErrors)]...)
 }
 
 // joinOf is the join of a member that nobody runs.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
+	"muster/transport/rpcstatus"
 )
 
 // ReadsConfig is of a load of reads of one world.
@@ -34,8 +36,8 @@ type Reads struct {
 
 // ReadKind is one kind of read.
 type ReadKind struct {
-	Reads     int     `json:"reads"` // answered
-	Failed    int     `json:"failed"`
+	Reads     int     `json:"reads"`  // answered
+	Failed    int     `json:"failed"` // asked again, as after a change of the leader, which counts in their time
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"per_second"`
 	Spread            // of one read, in milliseconds
@@ -84,18 +86,27 @@ func MeasureReads(ctx context.Context, cfg ReadsConfig) (result Reads, err error
 
 // reads measures one kind. An answer without the world is an error: it would be quick.
 func (t *target) reads(ctx context.Context, cfg ReadsConfig, into *ReadKind, what string, conn func(int) *grpc.ClientConn, ask *musterv1.ViewRequest) error {
-	took, failed, lasted, err := t.load(ctx, cfg.Callers, math.MaxInt64, cfg.Duration, what, func(ctx context.Context, caller int, _ int64) error {
-		view, err := musterv1grpc.NewSystemServiceClient(conn(caller)).View(ctx, ask)
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+	var failed atomic.Int64
+	took, _, lasted, err := t.load(ctx, cfg.Callers, math.MaxInt64, cfg.Duration, what, func(ctx context.Context, caller int, _ int64) error {
+		ctx, cancel := context.WithTimeout(ctx, writePatience)
+		defer cancel()
+		for {
+			view, err := musterv1grpc.NewSystemServiceClient(conn(caller)).View(ctx, ask)
+			switch {
+			case err == nil && (len(view.GetWorlds()) != 1 || view.Worlds[0].GetJoined() != uint32(cfg.Procs)):
+				return fmt.Errorf("%s: not one world of %d procs was read, but %v", what, cfg.Procs, view.GetWorlds())
+			case err == nil:
+				return nil
+			}
+			failed.Add(1)
+			if !rpcstatus.Transient(err) || rest(ctx, followPause) != nil || t.follow(ctx) != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
 		}
-		if len(view.GetWorlds()) != 1 || view.Worlds[0].GetJoined() != uint32(cfg.Procs) {
-			return fmt.Errorf("%s: not one world of %d procs was read, but %v", what, cfg.Procs, view.GetWorlds())
-		}
-		return nil
 	})
 	*into = ReadKind{
-		Reads: len(took), Failed: failed, Seconds: lasted.Seconds(), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took), Histogram: histogramOf(took),
+		Reads: len(took), Failed: int(failed.Load()), Seconds: lasted.Seconds(), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took),
+		Histogram: histogramOf(took),
 	}
 	return err
 }
