@@ -358,6 +358,9 @@ func (s *State) reportHeld(w *world, m member, slot Slot, present bool, number u
 	order := number
 	if present {
 		if a := s.recs.at(slot).Assignment; a.GetOrder() != 0 && a.Order <= number {
+			if a.State != musterv1.Assignment_STATE_ENDED {
+				return s.renewHeld(w, slot, s.recs.at(slot)) // as HeldVerdict would find
+			}
 			order = a.Order
 		}
 	}

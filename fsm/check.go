@@ -33,7 +33,7 @@ func (s *State) Check() error {
 		return fmt.Errorf("%d members are unhealthy, counted %d", unhealthy, s.unhealthy)
 	}
 	for _, slot := range s.free {
-		if s.recs.at(slot) != nil {
+		if s.recs.at(slot) != nil || s.alive[slot] != 0 {
 			return fmt.Errorf("free slot %d is used", slot)
 		}
 	}
@@ -156,8 +156,14 @@ func (s *State) checkWorld(name string, w *world) error {
 			if n, definite := wanted(w.rec.Spec); definite && role == musterv1.Role_ROLE_WORKER && rank >= n {
 				return fmt.Errorf("%s[%d] is outside the shape of %d", name, rank, n)
 			}
+			if s.alive[slot] != aliveIncarnation(rec) {
+				return fmt.Errorf("%s[%d] is %v and noted as alive under %d", name, rank, rec.Health, s.alive[slot])
+			}
 			s.count(&fresh, rec, +1)
 		}
+	}
+	if err := w.checkNear(); err != nil {
+		return fmt.Errorf("world %s: %w", name, err)
 	}
 	s.unhealthy = unhealthy
 	if fresh.joined != w.joined || fresh.healthy != w.healthy || fresh.completed != w.completed || fresh.supervised != w.supervised {

@@ -45,33 +45,35 @@ func told(verdicts []*musterv1.Verdict) *musterv1.Outcome {
 func (s *State) reportGroup(g *musterv1.ReportGroup, verdicts []*musterv1.Verdict) []*musterv1.Verdict {
 	m := member{world: g.GetRanks().GetWorld(), role: g.GetRanks().GetRole()}
 	w := s.worlds[m.world]
-	var members map[uint32]Slot
-	if w != nil {
-		members = w.members(m.role)
-	}
-	for rank := range id.Ranks(g.GetRanks().GetRuns()) {
-		m.rank = rank
-		slot, present := members[rank]
-		if g.GetByHost() {
-			if v := s.reportHeld(w, m, slot, present, g.Number); v != nil {
+	for from, to := range id.Intervals(g.GetRanks().GetRuns()) {
+		for m.rank = from; m.rank < to; m.rank++ {
+			slot, present := Slot(0), false
+			if w != nil {
+				slot, present = w.slot(m.role, m.rank)
+			}
+			if present && !g.ByHost && s.alive[slot] != 0 && s.alive[slot] <= g.Number {
+				s.lastReport.set(slot, s.core.ClockNs) // as renew has it
+			} else if v := s.reportMember(g, w, m, slot, present); v != nil {
 				verdicts = append(verdicts, v)
 			}
-			continue
-		}
-		if !present {
-			verdicts = append(verdicts, s.unknownOrEnded(m, g.Number, 0))
-			continue
-		}
-		rec := s.recs.at(slot)
-		if rec.Proc.Incarnation > g.Number {
-			verdicts = append(verdicts, &musterv1.Verdict{Proc: m.ref(0), Kind: musterv1.Verdict_KIND_SUPERSEDED})
-			continue
-		}
-		if v := s.renew(w, slot, rec); v != nil {
-			verdicts = append(verdicts, v)
 		}
 	}
 	return verdicts
+}
+
+// reportMember is one rank of a group; w and slot count where it is present.
+func (s *State) reportMember(g *musterv1.ReportGroup, w *world, m member, slot Slot, present bool) *musterv1.Verdict {
+	if g.GetByHost() {
+		return s.reportHeld(w, m, slot, present, g.Number)
+	}
+	if !present {
+		return s.unknownOrEnded(m, g.Number, 0)
+	}
+	rec := s.recs.at(slot)
+	if rec.Proc.Incarnation > g.Number {
+		return &musterv1.Verdict{Proc: m.ref(0), Kind: musterv1.Verdict_KIND_SUPERSEDED}
+	}
+	return s.renew(w, slot, rec)
 }
 
 // reportOne applies the report of one incarnation.

@@ -56,6 +56,7 @@ type world struct {
 	rec     *musterv1.WorldRecord
 	workers map[uint32]Slot
 	hosts   map[uint32]Slot
+	near    []Slot // derived, see near.go
 
 	// Host ranks that were ever given, and who gets which again. neverGiven is below the lowest that was not, leftHosts counts those
 	// whose host has left.
@@ -134,6 +135,7 @@ type State struct {
 	// changes all the time.
 	recs       column[*musterv1.ProcRecord]
 	lastReport column[int64]
+	alive      []uint64 // derived: the incarnation of who is Alive, 0 elsewhere
 	free       []Slot
 	unhealthy  uint32   // supervised members that are not healthy
 	shared     interner // derived: strings of theirs
@@ -180,7 +182,7 @@ func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
 	if w == nil {
 		return 0, nil
 	}
-	slot, ok := w.members(m.role)[m.rank]
+	slot, ok := w.slot(m.role, m.rank)
 	if !ok {
 		return 0, nil
 	}
@@ -190,7 +192,7 @@ func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
 // putMember stores rec as the present record of its place, with the time of its last report.
 func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) Slot {
 	m := memberOf(rec.Proc)
-	slot, present := w.members(m.role)[m.rank]
+	slot, present := w.slot(m.role, m.rank)
 	var before *musterv1.ProcRecord
 	switch {
 	case present:
@@ -202,10 +204,12 @@ func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) 
 	default:
 		slot = s.recs.add(nil)
 		s.lastReport.add(0)
+		s.alive = append(s.alive, 0)
 	}
-	w.members(m.role)[m.rank] = slot
+	w.setSlot(m.role, m.rank, slot)
 	s.recs.set(slot, rec)
 	s.lastReport.set(slot, lastReport)
+	s.alive[slot] = aliveIncarnation(rec)
 	s.count(w, rec, +1)
 	if elsewhere(before, rec) {
 		s.moved(rec.Proc)
@@ -224,9 +228,10 @@ func (s *State) dropMember(w *world, slot Slot) {
 	rec := s.recs.at(slot)
 	m := memberOf(rec.Proc)
 	s.count(w, rec, -1)
-	delete(w.members(m.role), m.rank)
+	w.dropSlot(m.role, m.rank)
 	s.recs.set(slot, nil)
 	s.lastReport.set(slot, 0)
+	s.alive[slot] = 0
 	s.free = append(s.free, slot)
 	s.setPending(m, nil)
 	s.cancelSpawn(w, rec)

@@ -70,6 +70,44 @@ func (s *State) Present(p *musterv1.ProcRef) uint64 {
 	return 0
 }
 
+// Seats are the places of one world and role, for who looks many ranks up. They are good until the State changes.
+type Seats struct {
+	s    *State
+	w    *world // nil: it is not there
+	role musterv1.Role
+}
+
+// Seats of a world's members. A world that is not there has nobody.
+func (s *State) Seats(world string, role musterv1.Role) Seats {
+	return Seats{s, s.worlds[world], roleOf(role)}
+}
+
+// Incarnation that holds a rank now; 0 for none. Detached members have no seats.
+func (p Seats) Incarnation(rank uint32) uint64 {
+	if slot, ok := p.slot(rank); ok {
+		if alive := p.s.alive[slot]; alive != 0 {
+			return alive
+		}
+		return p.s.recs.at(slot).Proc.Incarnation
+	}
+	return 0
+}
+
+// HeldOrder is the spawn order under which a rank's host runs it; 0 where no host does.
+func (p Seats) HeldOrder(rank uint32) uint64 {
+	if slot, ok := p.slot(rank); ok {
+		return p.s.recs.at(slot).GetAssignment().GetOrder()
+	}
+	return 0
+}
+
+func (p Seats) slot(rank uint32) (Slot, bool) {
+	if p.w == nil {
+		return 0, false
+	}
+	return p.w.slot(p.role, rank)
+}
+
 // HasPlace tells whether who asks to join has a place already, under whatever incarnation.
 func (s *State) HasPlace(j *musterv1.JoinRequest) bool {
 	rank := j.GetRank()
