@@ -1,6 +1,7 @@
 package system
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type collector struct {
 	tickets uint64
 	ranks   int
 	timer   *time.Timer
+	spare   []*batch // settled, to be used again: as many as were under way at once
 }
 
 func newCollector(s State, poke func()) *collector {
@@ -41,10 +43,7 @@ func newCollector(s State, poke func()) *collector {
 // enqueue is called with mu held.
 func (c *collector) enqueue(r *Reporter) {
 	c.tickets++
-	r.queued, r.ticket = 0, c.tickets
-	for _, list := range r.members {
-		r.queued += len(list.ranks)
-	}
+	r.queued, r.ticket = r.ranks, c.tickets
 	c.waiting = append(c.waiting, r)
 	c.ranks += r.queued
 }
@@ -71,19 +70,32 @@ func (c *collector) sealed(mark uint64) bool {
 }
 
 // take gathers what waits, about room bytes at most, session by session. Who has more odd reports than fit keeps the rest, and is
-// acknowledged with those.
+// acknowledged with those. Who takes a batch gives it back.
 func (c *collector) take(room int) *batch {
-	b := &batch{report: &musterv1.ReportBatch{}, alive: map[place]map[uint32]speaker{}, explicit: map[identity]*Reporter{}}
-	var parts []part
+	b := c.fill(room)
+	if b == nil {
+		return nil
+	}
+	b.gather()
+	c.state.Read(b.pack)
+	return b
+}
+
+func (c *collector) fill(room int) *batch {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	for len(c.waiting) > 0 && room > 0 {
-		r := c.waiting[0]
-		p, size, whole := r.part(room)
-		parts = append(parts, p)
+	if len(c.waiting) == 0 || room <= 0 {
+		return nil
+	}
+	b := c.empty()
+	n := 0
+	for n < len(c.waiting) && room > 0 {
+		r := c.waiting[n]
+		size, whole := r.give(b, room)
 		room -= size
 		if !whole {
 			break
@@ -91,18 +103,29 @@ func (c *collector) take(room int) *batch {
 		b.waiting = append(b.waiting, waiting{r, r.seq})
 		c.ranks -= r.queued
 		r.queued = -1
-		c.waiting = c.waiting[1:]
+		n++
 	}
-	if len(c.waiting) == 0 {
-		c.waiting = nil
-	}
-	c.mu.Unlock()
-	if len(parts) == 0 {
-		return nil
-	}
-	for _, p := range parts {
-		b.add(p)
-	}
-	c.state.Read(b.pack)
+	c.waiting = slices.Delete(c.waiting, 0, n)
 	return b
+}
+
+// empty is a batch to fill. Called with mu held.
+func (c *collector) empty() *batch {
+	b := &batch{}
+	if n := len(c.spare); n > 0 {
+		b, c.spare = c.spare[n-1], c.spare[:n-1]
+	}
+	b.report = &musterv1.ReportBatch{}
+	return b
+}
+
+// giveBack takes a batch back, whatever its entry came to. It is not to be used behind that.
+func (c *collector) giveBack(b *batch) {
+	b.reset()
+	if cap(b.speakers) > maxKept {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spare = append(c.spare, b)
 }

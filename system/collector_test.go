@@ -209,9 +209,10 @@ func TestBatch_VerdictsOfHostsAndPrograms(t *testing.T) {
 	}
 	program, host := reporter("program"), reporter("host")
 	own := place{world: "w", role: musterv1.Role_ROLE_WORKER}
-	b := &batch{report: &musterv1.ReportBatch{}, explicit: map[identity]*Reporter{}, alive: map[place]map[uint32]speaker{
-		own: {3: {program, 50}}, own.byHost(): {3: {host, 40}},
-	}}
+	b := &batch{
+		report: &musterv1.ReportBatch{}, parts: []part{{r: program}, {r: host}},
+		speakers: []speaker{{3, 0, 50}, {3, 1, 40}}, spans: []span{{own, 0, 1}, {own.byHost(), 1, 2}},
+	}
 	b.addExplicit(&musterv1.ProcReport{Proc: &musterv1.ProcRef{World: "w", Rank: 3}, HeldOrder: 30}, host)
 	at := func(incarnation uint64) *musterv1.ProcRef {
 		return &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: 3, Incarnation: incarnation}

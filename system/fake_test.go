@@ -32,7 +32,7 @@ type fakeTerm struct {
 	sys     *System
 }
 
-func newFake(t *testing.T, settings *musterv1.Settings) (*fakeTerm, *fakeSessions, *System) {
+func newFake(t testing.TB, settings *musterv1.Settings) (*fakeTerm, *fakeSessions, *System) {
 	f := &fakeTerm{machine: fsmtest.NewMachine()}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { f.cancel() })
@@ -142,7 +142,7 @@ func (s *fakeSessions) Attached(p *musterv1.ProcRef) bool {
 }
 
 // member joins a member of a world of one.
-func (f *fakeTerm) member(t *testing.T, rank uint32) *musterv1.ProcRef {
+func (f *fakeTerm) member(t testing.TB, rank uint32) *musterv1.ProcRef {
 	t.Helper()
 	out, err := f.Propose(f.ctx, &musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
 		World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: rank, Key: "k", Machine: "m",

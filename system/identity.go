@@ -1,6 +1,8 @@
 package system
 
 import (
+	"cmp"
+
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -46,6 +48,17 @@ func judgedBy(v *musterv1.Verdict) identity {
 
 // byHost is the same place, where hosts speak.
 func (p place) byHost() place { return place{p.world, p.role, true} }
+
+// compare orders by world and role; members that speak for themselves come before those that hosts speak for.
+func (p place) compare(o place) int {
+	switch c := cmp.Or(cmp.Compare(p.world, o.world), cmp.Compare(p.role, o.role)); {
+	case c != 0 || p.held == o.held:
+		return c
+	case o.held:
+		return -1
+	}
+	return 1
+}
 
 func roleOf(r musterv1.Role) musterv1.Role {
 	if r == musterv1.Role_ROLE_UNSPECIFIED {

@@ -27,6 +27,7 @@ type Reporter struct {
 
 	// Guarded by c.mu; the reader, which alone replaces members, reads them without.
 	members  map[place]roster // a snapshot: replaced, never changed
+	ranks    int              // of members, all places
 	queued   int              // ranks that c.ranks counts for it; -1: it does not wait
 	ticket   uint64
 	seq      uint64
@@ -89,6 +90,7 @@ func (c *collector) reporter(
 			continue
 		}
 		r.members[s.place] = roster{append(list.ranks, s.rank), append(list.numbers, s.number)}
+		r.ranks++
 	}
 	return r
 }
@@ -113,12 +115,13 @@ func (r *Reporter) Release(p *musterv1.ProcRef, order uint64) {
 // replace makes a new snapshot; the sealer may still read the old one.
 func (r *Reporter) replace(at place, list roster) {
 	members := maps.Clone(r.members)
+	ranks := r.ranks + len(list.ranks) - len(members[at].ranks)
 	members[at] = list
 	if len(list.ranks) == 0 {
 		delete(members, at)
 	}
 	r.c.mu.Lock()
-	r.members = members
+	r.members, r.ranks = members, ranks
 	r.c.mu.Unlock()
 }
 
@@ -163,31 +166,28 @@ func (r *Reporter) own(reports []*musterv1.ProcReport) (own []*musterv1.ProcRepo
 	return own, bytes
 }
 
-// part is what is taken of one reporter.
-type part struct {
-	r       *Reporter
-	members map[place]roster
-	alive   map[place][]byte
-	odd     []*musterv1.ProcReport
-}
-
-// part takes over what fits. Called with c.mu held.
-func (r *Reporter) part(room int) (p part, size int, whole bool) {
-	p = part{r: r, members: r.members, alive: r.alive}
-	for place, runs := range r.alive {
-		size += len(place.world) + len(runs) + 16
-		if len(r.members[place.byHost()].ranks) > 0 {
-			size += len(place.world) + len(runs) + 16 // they go in a group of their own
+// give adds what fits to a batch. Called with c.mu held.
+func (r *Reporter) give(b *batch, room int) (size int, whole bool) {
+	n := uint32(len(b.parts))
+	for at, runs := range r.alive {
+		size += len(at.world) + len(runs) + 16
+		if own := r.members[at]; len(own.ranks) > 0 {
+			b.packed = append(b.packed, packed{at, n, own, runs})
+		}
+		if held := r.members[at.byHost()]; len(held.ranks) > 0 {
+			size += len(at.world) + len(runs) + 16 // they go in a group of their own
+			b.packed = append(b.packed, packed{at.byHost(), n, held, runs})
 		}
 	}
-	r.alive = map[place][]byte{}
-	n := 0
-	for n < len(r.odd) && (size < room || n == 0) {
-		bytes := proto.Size(r.odd[n]) + 4
+	clear(r.alive)
+	odd := 0
+	for odd < len(r.odd) && (size < room || odd == 0) {
+		bytes := proto.Size(r.odd[odd]) + 4
 		size += bytes
 		r.oddBytes -= bytes
-		n++
+		odd++
 	}
-	p.odd, r.odd = r.odd[:n:n], r.odd[n:]
-	return p, size, len(r.odd) == 0
+	b.parts = append(b.parts, part{r, r.odd[:odd:odd]})
+	r.odd = r.odd[odd:]
+	return size, len(r.odd) == 0
 }

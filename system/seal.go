@@ -53,6 +53,7 @@ func (l *leadership) Seal(e *musterv1.Entry, room int) (settle func([]*musterv1.
 		if err == nil && len(outcomes) > 0 {
 			batch.settle(outcomes[0])
 		}
+		l.collector.giveBack(batch)
 	}
 }
 
