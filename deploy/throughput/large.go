@@ -120,19 +120,18 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 			}
 		}
 	})
-	var got struct {
-		fleetSummary
-		Began int64 `json:"began_unix_ms"`
-	}
+	var got fleetSummary
+	asked := time.Now()
 	err = fleet.Measured(ctx, &got, b.muster, "bench", "fleet", "--servers", strings.Join(f.Addresses(), ","), "--procs", strconv.Itoa(procs),
 		"--sessions", strconv.Itoa(min(100, procs)), "--duration", duration.String())
 	stop()
 	sampler.Wait()
 	if err != nil {
-		return got.fleetSummary, err
+		return got, err
 	}
-	began := time.UnixMilli(got.Began)
-	ended := began.Add(time.Duration(got.Seconds * float64(time.Second)))
+	// The fleet began to join as soon as it had found the leader, within the time of a sample.
+	began := asked.Add(time.Duration(got.JoinSeconds*float64(time.Second)) + sampleEvery)
+	ended := began.Add(time.Duration(got.Seconds*float64(time.Second)) - sampleEvery)
 	var first, last usage
 	heap, resident := math.Inf(1), math.Inf(1)
 	for _, u := range samples {
@@ -145,12 +144,12 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 		last, heap, resident = u, min(heap, u.heap), min(resident, u.resident)
 	}
 	if !last.at.After(first.at) {
-		return got.fleetSummary, fmt.Errorf("what the servers use was not seen twice within %.1f s", got.Seconds)
+		return got, fmt.Errorf("what the servers use was not seen twice within %.1f s", got.Seconds)
 	}
 	got.Cores = round((last.cpu - first.cpu) / last.at.Sub(first.at).Seconds())
 	got.BytesPerProc = math.Round((heap - before.heap) / float64(procs))
 	got.ResidentPerProc = math.Round((resident - before.resident) / float64(procs))
-	return got.fleetSummary, nil
+	return got, nil
 }
 
 // state has a state saved and restored, and a follower killed and started again over it.

@@ -39,8 +39,7 @@ type FleetConfig struct {
 type Fleet struct {
 	Procs    int     `json:"procs"`
 	Sessions int     `json:"sessions"`
-	Began    int64   `json:"began_unix_ms"` // when all had joined
-	Seconds  float64 `json:"seconds"`       // in which all reported
+	Seconds  float64 `json:"seconds"` // in which all reported
 	// FalseExpiries is how many procs were not alive at the end, and Brakes how often the brake held expiries back, or let go, which hides
 	// them: both must be 0.
 	FalseExpiries int `json:"false_expiries"`
@@ -141,7 +140,7 @@ func (f *crews) measure(ctx, reporting context.Context) (_ Fleet, began time.Tim
 	lasted, reports := time.Since(began), f.reports.Load()-before
 	alive, err := f.alive(ctx) // while they go on reporting
 	return Fleet{
-		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Began: began.UnixMilli(), Seconds: lasted.Seconds(), FalseExpiries: f.cfg.Procs - alive,
+		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Seconds: lasted.Seconds(), FalseExpiries: f.cfg.Procs - alive,
 		JoinSeconds: joinSeconds, JoinsPerSecond: float64(int64(float64(f.cfg.Procs) / joinSeconds)),
 		Reports: reports, PerSecond: rate(reports, lasted),
 	}, began, err
