@@ -15,7 +15,7 @@ func newBenchState(c *cli) *cobra.Command {
 		Long: `Measure what it costs to save a state, and to restore it: so many procs join, and the state is saved to a temporary file while somebody
 writes all the time, who tells the longest pause between two of his writes. With --restore it is then restored into the same cluster: that
 replaces the whole state by what was saved a moment before, everybody's, and every session of the cluster is told to join again. While a
-restore is under way writes are refused. The worlds and the file are removed afterwards. The last line is JSON.`,
+restore is under way writes are refused. The file and, without --keep, the worlds are removed afterwards. The last line is JSON.`,
 		Example: `  muster bench state --procs 100000
   muster bench state --procs 500 --restore`,
 		Args: cobra.NoArgs,
