@@ -3,7 +3,6 @@ package fsm
 import (
 	"iter"
 	"slices"
-	"sync/atomic"
 )
 
 // pageSize is how many values of a column are copied at once by the first write behind a snapshot: few enough that the copy takes no time
@@ -32,17 +31,17 @@ func (p *pages[T]) all() iter.Seq2[Slot, T] {
 }
 
 // column is pages that can be written. A frozen copy shares them; the first write to a page behind it copies the page. Owned like the
-// State, but that it may be frozen while others read.
+// State; it may be frozen by one while others read.
 type column[T any] struct {
 	pages[T]
 	made   []uint64 // how often the column had been frozen when each page was made
-	frozen uint64   // how often it was; atomic
+	frozen uint64   // how often it was
 }
 
 func (c *column[T]) set(slot Slot, value T) {
-	page, frozen := slot/pageSize, atomic.LoadUint64(&c.frozen)
-	if c.made[page] != frozen {
-		c.list[page], c.made[page] = slices.Clone(c.list[page]), frozen
+	page := slot / pageSize
+	if c.made[page] != c.frozen {
+		c.list[page], c.made[page] = slices.Clone(c.list[page]), c.frozen
 	}
 	c.list[page][slot%pageSize] = value
 }
@@ -51,7 +50,7 @@ func (c *column[T]) set(slot Slot, value T) {
 func (c *column[T]) add(value T) Slot {
 	slot := Slot(c.n)
 	if c.n++; int(slot/pageSize) == len(c.list) {
-		c.list, c.made = append(c.list, make([]T, pageSize)), append(c.made, atomic.LoadUint64(&c.frozen))
+		c.list, c.made = append(c.list, make([]T, pageSize)), append(c.made, c.frozen)
 	}
 	c.set(slot, value)
 	return slot
@@ -59,6 +58,6 @@ func (c *column[T]) add(value T) Slot {
 
 // freeze is the column as it is now, for as long as anybody keeps it.
 func (c *column[T]) freeze() pages[T] {
-	atomic.AddUint64(&c.frozen, 1)
+	c.frozen++
 	return pages[T]{list: slices.Clone(c.list), n: c.n}
 }

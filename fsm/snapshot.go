@@ -53,7 +53,7 @@ type Frozen struct {
 var ErrRestoreStaged = errors.New("a restore is staged: no snapshot until it has ended")
 
 // Freeze returns the state as it is now. It copies lists of worlds and of pages, no record and no time of a report: what is written
-// afterwards copies its page.
+// afterwards copies its page. It may be called by one goroutine at a time, while others read.
 func (s *State) Freeze() (*Frozen, error) {
 	if s.staged != nil {
 		return nil, ErrRestoreStaged

@@ -137,8 +137,8 @@ func (a *applier) Snapshot() (raft.FSMSnapshot, error) {
 	if p := a.problem(); p != "" {
 		return nil, errors.New(p)
 	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
+	a.mu.Lock() // a machine may note that it is frozen
+	defer a.mu.Unlock()
 	frozen, err := a.machine.Freeze()
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ type StateMachine interface {
 	Apply(index, term uint64, entry *musterv1.Entry) (outcomes []*musterv1.Outcome, dropped bool, err error)
 	// Digest tells states apart that were fed the same entries: it covers all that Apply was ever given. Called with the write lock held.
 	Digest() [32]byte
-	// Freeze returns an immutable view that can be written later, concurrently with Apply. Called with the read lock held, on
+	// Freeze returns an immutable view that can be written later, concurrently with Apply. Called with the write lock held, on
 	// the goroutine that applies. err: no snapshot now.
 	Freeze() (Frozen, error)
 	// Decode reads a snapshot aside, checks it, and returns the function that swaps it in, which is called with the write lock

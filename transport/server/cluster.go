@@ -111,7 +111,11 @@ func (v *clusterService) askPeers(ctx context.Context, self string) map[string]*
 func (v *clusterService) SaveState(q *musterv1.SaveStateRequest, stream grpc.ServerStreamingServer[musterv1.SaveStateResponse]) error {
 	var frozen *fsm.Frozen
 	var declined error
-	if _, err := v.s.read(stream.Context(), q.GetStale(), func(st *fsm.State) { frozen, declined = st.Freeze() }); err != nil {
+	if _, err := v.s.read(stream.Context(), q.GetStale(), func(st *fsm.State) {
+		v.s.freezing.Lock() // as others read meanwhile
+		defer v.s.freezing.Unlock()
+		frozen, declined = st.Freeze()
+	}); err != nil {
 		if err == errNotLeading {
 			return v.notLeader()
 		}

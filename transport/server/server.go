@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -84,6 +85,8 @@ type Server struct {
 	peers  *peers
 
 	leading *gate // open while a term is published here
+
+	freezing sync.Mutex // held by whoever freezes the state for a file
 
 	stopping context.Context // ends when the server begins to stop
 	stop     context.CancelFunc
