@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -143,6 +144,38 @@ type reporter struct {
 	took   []timed // messages, from sending until the acknowledgement
 	// tolerant reporters do not end with a verdict on some of their members.
 	tolerant bool
+
+	again *time.Timer // says what is unacknowledged once more
+	mu    sync.Mutex
+	said  *musterv1.SessionRequest // guarded by mu, as sending is; nil: all is acknowledged
+}
+
+// sayAgainAfter is when a message is said once more. An entry that Raft had no time for acknowledges nobody: members report anew then,
+// and whoever waits here has to do so, too.
+const sayAgainAfter = 2 * time.Second
+
+func (r *reporter) sayAgain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said != nil && r.stream.Send(r.said) == nil {
+		r.again.Reset(sayAgainAfter)
+	}
+}
+
+// send says something that is to be acknowledged; nil = it was.
+func (r *reporter) send(m *musterv1.SessionRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said = m; m == nil {
+		r.again.Stop()
+		return nil
+	}
+	if r.again == nil {
+		r.again = time.AfterFunc(sayAgainAfter, r.sayAgain)
+	} else {
+		r.again.Reset(sayAgainAfter)
+	}
+	return r.stream.Send(m)
 }
 
 // open says hello and waits to be welcomed.
@@ -179,10 +212,12 @@ func (r *reporter) say(done *atomic.Int64) error {
 	r.seq++
 	said := time.Now()
 	report := &musterv1.SessionReport{Seq: r.seq, Alive: r.alive}
-	if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}); err != nil {
+	if err := r.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	if err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetAckedSeq() >= r.seq }); err != nil {
+	err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetAckedSeq() >= r.seq })
+	_ = r.send(nil)
+	if err != nil {
 		return err
 	}
 	r.took = append(r.took, timed{said, time.Now()})

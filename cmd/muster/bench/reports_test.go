@@ -1,0 +1,50 @@
+package bench
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// forgetful is a session whose leader acknowledges the first report only when it is said for the third time.
+type forgetful struct {
+	grpc.BidiStreamingClient[musterv1.SessionRequest, musterv1.SessionResponse]
+	heard []time.Time
+	acks  chan uint64
+}
+
+func (f *forgetful) Send(m *musterv1.SessionRequest) error {
+	if f.heard = append(f.heard, time.Now()); len(f.heard) > 2 {
+		f.acks <- m.GetReport().GetSeq()
+	}
+	return nil
+}
+
+func (f *forgetful) Recv() (*musterv1.SessionResponse, error) {
+	return &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AckedSeq{AckedSeq: <-f.acks}}, nil
+}
+
+// TestReporter_SaysAgain: a report whose entry came to nothing is said again until it is acknowledged, and not behind that.
+func TestReporter_SaysAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &forgetful{acks: make(chan uint64, 10)}
+		r := &reporter{stream: f, procs: 64}
+		began := time.Now()
+		var done atomic.Int64
+		require.NoError(t, r.say(&done))
+		require.NoError(t, r.say(&done))
+		require.EqualValues(t, 128, done.Load())
+		time.Sleep(time.Minute)
+		var after []time.Duration
+		for _, at := range f.heard {
+			after = append(after, at.Sub(began))
+		}
+		require.Equal(t, []time.Duration{0, sayAgainAfter, 2 * sayAgainAfter, 2 * sayAgainAfter}, after)
+	})
+}
