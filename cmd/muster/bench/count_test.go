@@ -60,6 +60,31 @@ func TestWatched_CountsLostAndDoubled(t *testing.T) {
 func TestFleet_Broken(t *testing.T) {
 	require.NoError(t, Fleet{Procs: 7, Returns: 3}.Broken())
 	require.Error(t, Fleet{Brakes: 1}.Broken())
+	require.EqualError(t, Fleet{Died: 2, Undetected: 1}.Broken(), "what must not happen did: 1 dead members did not expire")
+}
+
+// Who dies is taken for dead a lease after the last report that named it; whoever else expires is nobody's detection, and who does not is counted.
+func TestDeaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reported := time.Now()
+		d := newDeaths(3*time.Second, 3)
+		d.expired(&musterv1.Event{World: "a", Ranks: []byte{0, 8}}, reported.Add(time.Second)) // before anybody died
+		d.died("a", []uint32{2, 5}, reported)
+		d.died("b", []uint32{2}, reported.Add(time.Second))
+		d.expired(&musterv1.Event{World: "a", Ranks: []byte{1, 2}}, reported.Add(3020*time.Millisecond)) // rank 1 has not died
+		d.expired(&musterv1.Event{World: "a", Ranks: []byte{2, 1}}, reported.Add(9*time.Second))         // again
+		d.expired(&musterv1.Event{World: "b", Ranks: []byte{2, 1}}, reported.Add(4050*time.Millisecond))
+		took, undetected, err := d.await(t.Context(), time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, []time.Duration{20 * time.Millisecond, 50 * time.Millisecond}, took)
+		require.Equal(t, 1, undetected)
+		require.Equal(t, time.Minute, time.Since(reported), "it was waited for the last")
+		d.expired(&musterv1.Event{World: "a", Ranks: []byte{5, 1}}, reported.Add(5*time.Second))
+		_, undetected, err = d.await(t.Context(), time.Minute)
+		require.NoError(t, err)
+		require.Zero(t, undetected)
+		require.Equal(t, time.Minute, time.Since(reported), "there was nobody to wait for")
+	})
 }
 
 // The pause that is under way when something begins counts from the last acknowledgement.

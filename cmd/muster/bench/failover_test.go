@@ -99,6 +99,24 @@ func TestLoads(t *testing.T) {
 		require.Positive(t, f.P99Commit)
 		require.NotEmpty(t, f.Histogram)
 	})
+	t.Run("fleet, some of which die", func(t *testing.T) {
+		f, err := bench.MeasureFleet(t.Context(), bench.FleetConfig{
+			Target: target, Procs: 200, Sessions: 4, Interval: 400 * time.Millisecond, Lease: 3 * time.Second, Duration: 1200 * time.Millisecond, Die: 0.05,
+		})
+		require.NoError(t, err)
+		require.Equal(t, []int{10, 0, 0}, []int{f.Died, f.Undetected, f.FalseExpiries}, "%+v", f)
+		require.NotNil(t, f.Detection)
+		require.GreaterOrEqual(t, f.Detection.Min, 0.0, "nobody expires within its lease")
+		died := 0
+		for _, b := range f.Detections {
+			died += b.Samples
+		}
+		require.Equal(t, 10, died)
+		_, err = bench.MeasureFleet(t.Context(), bench.FleetConfig{
+			Target: target, Procs: 10, Sessions: 1, Interval: time.Second, Lease: 10 * time.Second, Duration: time.Second, Die: 0.51,
+		})
+		require.ErrorContains(t, err, "holds back the expiry of more than 50 % of all agents at once")
+	})
 	t.Run("reads", func(t *testing.T) {
 		r, err := bench.MeasureReads(t.Context(), bench.ReadsConfig{Target: target, Callers: 4, Procs: 50, Duration: 300 * time.Millisecond})
 		require.NoError(t, err)

@@ -33,6 +33,10 @@ type FleetConfig struct {
 	Interval, Lease time.Duration
 	// Duration is how long they report once all have joined.
 	Duration time.Duration
+	// Die is the share of the procs, 0 to MaxDie, drawn at random, that are not reported any more from the middle of Duration on.
+	Die float64
+	// Keep leaves the procs and their worlds in the cluster.
+	Keep bool
 }
 
 // Fleet is what was measured.
@@ -40,10 +44,19 @@ type Fleet struct {
 	Procs    int     `json:"procs"`
 	Sessions int     `json:"sessions"`
 	Seconds  float64 `json:"seconds"` // in which all reported
-	// FalseExpiries is how many procs were not alive at the end, and Brakes how often the brake held expiries back, or let go, which hides
+	// FalseExpiries is how many procs were not alive at the end, those that died apart, and Brakes how often the brake held expiries back, or let go, which hides
 	// them: both must be 0.
 	FalseExpiries int `json:"false_expiries"`
 	Brakes        int `json:"brakes"`
+	// Died is how many were not reported any more, and Undetected how many of those had not expired a lease and 15 s after the end, which must
+	// be 0, too.
+	Died       int `json:"died"`
+	Undetected int `json:"undetected"`
+	// Detection is, of each that died and expired, from the end of its lease, which began when the last report was sent that named it and was
+	// acknowledged, until its expiry was heard of, in milliseconds; nil where none died.
+	Detection *Spread `json:"detection_ms,omitempty"`
+	// Detections is of the same.
+	Detections Histogram `json:"-"`
 	// Returns is how often a session was lost and opened again, as by a change of the leader.
 	Returns        int     `json:"returns"`
 	JoinSeconds    float64 `json:"join_seconds"`
@@ -58,7 +71,8 @@ type Fleet struct {
 
 // Broken is an error that names what was counted and must be 0, if anything was.
 func (f Fleet) Broken() error {
-	return mustBeZero(counted{f.FalseExpiries, "members expired falsely"}, counted{f.Brakes, "times the brake held expiries back or let go"})
+	return mustBeZero(counted{f.FalseExpiries, "members expired falsely"}, counted{f.Undetected, "dead members did not expire"},
+		counted{f.Brakes, "times the brake held expiries back or let go"})
 }
 
 // crew is the procs of one session and their world.
@@ -68,9 +82,11 @@ type crew struct {
 	number  int
 	world   string
 	epoch   uint64
-	joined  []uint64 // incarnations, by rank
+	joined  []uint64 // incarnations, by rank; 0 = it has died
 	lease   time.Duration
 	returns int
+	deaths  *deaths
+	toDie   atomic.Pointer[[]uint32] // who is to be left out from the next report on
 }
 
 // crews are all sessions of a fleet under way. Its counters are safe for concurrent use.
@@ -81,6 +97,7 @@ type crews struct {
 	sessions errgroup.Group
 	all      []*crew
 	reports  atomic.Int64
+	deaths   *deaths
 	// broken ends what waits when a session ends with an error.
 	broken context.CancelCauseFunc
 }
@@ -96,11 +113,16 @@ func MeasureFleet(ctx context.Context, cfg FleetConfig) (result Fleet, err error
 	defer func() { err = errors.Join(err, t.close()) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &crews{cfg: cfg, t: t, began: time.Now(), all: make([]*crew, cfg.Sessions), broken: cancel}
+	if err := t.mayDie(ctx, cfg.Die); err != nil {
+		return Fleet{}, err
+	}
+	f := &crews{
+		cfg: cfg, t: t, began: time.Now(), all: make([]*crew, cfg.Sessions), deaths: newDeaths(cfg.Lease, cfg.dying()), broken: cancel,
+	}
 	var watching sync.WaitGroup
 	brakes := 0
 	watch, stopWatch := context.WithCancel(ctx)
-	watching.Go(func() { brakes = t.brakes(watch) })
+	watching.Go(func() { brakes = f.watch(watch) })
 	reporting, stop := context.WithCancel(ctx)
 	result, began, err := f.measure(ctx, reporting)
 	stop()
@@ -120,6 +142,9 @@ func MeasureFleet(ctx context.Context, cfg FleetConfig) (result Fleet, err error
 	}
 	result.Spread, result.Histogram = spreadOf(took), histogramOf(took)
 	result.P99Commit = result.P99
+	if cfg.Keep {
+		t.worlds = nil
+	}
 	return result, nil
 }
 
@@ -132,18 +157,30 @@ func (f *crews) measure(ctx, reporting context.Context) (_ Fleet, began time.Tim
 	began, before := time.Now(), f.reports.Load()
 	telling, cancel := context.WithTimeout(ctx, f.cfg.Duration)
 	defer cancel()
+	dying := time.AfterFunc(f.cfg.Duration/2, f.kill)
+	defer dying.Stop()
 	f.t.report(telling, "reports", f.reports.Load)
 	<-telling.Done()
 	if ctx.Err() != nil {
 		return Fleet{}, began, context.Cause(ctx)
 	}
 	lasted, reports := time.Since(began), f.reports.Load()-before
+	took, undetected, err := f.deaths.await(ctx, f.cfg.Lease+detectionPatience)
+	if err != nil {
+		return Fleet{}, began, err
+	}
 	alive, err := f.alive(ctx) // while they go on reporting
-	return Fleet{
-		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Seconds: lasted.Seconds(), FalseExpiries: f.cfg.Procs - alive,
+	result := Fleet{
+		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Seconds: lasted.Seconds(),
+		FalseExpiries: f.cfg.Procs - len(took) - alive, Died: f.cfg.dying(), Undetected: undetected, Detections: histogramOf(took),
 		JoinSeconds: joinSeconds, JoinsPerSecond: float64(int64(float64(f.cfg.Procs) / joinSeconds)),
 		Reports: reports, PerSecond: rate(reports, lasted),
-	}, began, err
+	}
+	if result.Died > 0 {
+		detection := spreadOf(took)
+		result.Detection = &detection
+	}
+	return result, began, err
 }
 
 // join has everybody join, session after session, each of which reports at once: the first are not to expire before the last are there.
@@ -158,7 +195,7 @@ func (f *crews) join(ctx, reporting context.Context) error {
 	g.SetLimit(fleetJoining)
 	for i := range f.cfg.Sessions {
 		g.Go(func() error {
-			c := &crew{t: f.t, number: i, lease: f.cfg.Lease}
+			c := &crew{t: f.t, number: i, lease: f.cfg.Lease, deaths: f.deaths}
 			f.all[i] = c
 			n := (f.cfg.Procs + i) / f.cfg.Sessions // so that the sum is right
 			if err := c.join(joining, f.cfg, n, &joined); err != nil {
@@ -193,22 +230,29 @@ func (f *crews) alive(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// brakes counts until ctx ends how often the brake takes hold, is released, or is armed again.
-func (t *target) brakes(ctx context.Context) (n int) {
-	req := &musterv1.WatchRequest{Kinds: []musterv1.Event_Kind{musterv1.Event_KIND_BRAKE}}
+// watch notes until ctx ends who expires, and counts how often the brake takes hold, is released, or is armed again.
+func (f *crews) watch(ctx context.Context) (brakes int) {
+	req := &musterv1.WatchRequest{Kinds: []musterv1.Event_Kind{musterv1.Event_KIND_BRAKE, musterv1.Event_KIND_PROC_EXPIRED}}
 	for ctx.Err() == nil {
-		err := t.client.Cluster().Watch(ctx, req, func(a *musterv1.WatchResponse) error {
-			n += len(a.GetEvents())
+		err := f.t.client.Cluster().Watch(ctx, req, func(a *musterv1.WatchResponse) error {
+			heard := time.Now()
+			for _, e := range a.GetEvents() {
+				if e.GetKind() == musterv1.Event_KIND_BRAKE {
+					brakes++
+				} else {
+					f.deaths.expired(e, heard)
+				}
+			}
 			return nil
 		})
 		// Where very many join, one who watches from far behind may have missed some: it goes on from what is there.
 		if behind := new(client.Compacted); errors.As(err, &behind) {
 			req.From = behind.Number
 		} else if rest(ctx, returnPause) != nil {
-			return n
+			return brakes
 		}
 	}
-	return n
+	return brakes
 }
 
 // join makes the world and has its members join.
@@ -257,9 +301,19 @@ func (c *crew) session(ctx context.Context, due time.Time, interval time.Duratio
 	// A leader that is cut off breaks no connection.
 	mute := time.AfterFunc(c.lease/2, func() { cancel(fmt.Errorf("nothing was acknowledged within %v", c.lease/2)) })
 	defer mute.Stop()
-	members := make([]*musterv1.ProcRef, len(c.joined))
+	if !c.reported.IsZero() { // else it is yet to be said for the first time that they live
+		c.bury()
+	}
+	var members []*musterv1.ProcRef
 	for rank, incarnation := range c.joined {
-		members[rank] = &musterv1.ProcRef{World: c.world, Role: musterv1.Role_ROLE_WORKER, Rank: uint32(rank), Incarnation: incarnation}
+		if incarnation != 0 {
+			members = append(members, &musterv1.ProcRef{World: c.world, Role: musterv1.Role_ROLE_WORKER, Rank: uint32(rank), Incarnation: incarnation})
+		}
+	}
+	if len(members) == 0 {
+		mute.Stop()
+		<-ctx.Done() // nobody is left to speak for
+		return context.Cause(ctx)
 	}
 	if err := c.open(ctx, c.t.conn(c.number), c.epoch, members); err != nil {
 		return err
@@ -270,9 +324,31 @@ func (c *crew) session(ctx context.Context, due time.Time, interval time.Duratio
 		if err := rest(ctx, time.Until(due)); err != nil {
 			return err
 		}
+		if c.bury(); c.procs == 0 {
+			continue
+		}
 		mute.Reset(c.lease / 2)
 		if err := c.say(done); err != nil {
 			return err
 		}
 	}
+}
+
+// bury leaves those that are to die out of what is reported from now on.
+func (c *crew) bury() {
+	ranks := c.toDie.Swap(nil)
+	if ranks == nil {
+		return
+	}
+	for _, rank := range *ranks {
+		c.joined[rank] = 0
+	}
+	var living []uint32
+	for rank, incarnation := range c.joined {
+		if incarnation != 0 {
+			living = append(living, uint32(rank))
+		}
+	}
+	c.name(c.world, living)
+	c.deaths.died(c.world, *ranks, c.reported)
 }

@@ -142,6 +142,8 @@ type reporter struct {
 	procs  int
 	seq    uint64
 	took   []timed // messages, from sending until the acknowledgement
+	// reported is when the latest message was sent that was acknowledged, a hello too.
+	reported time.Time
 	// tolerant reporters do not end with a verdict on some of their members.
 	tolerant bool
 
@@ -189,12 +191,23 @@ func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64
 		ranks = append(ranks, p.GetRank())
 		hello.Members = append(hello.Members, &musterv1.HelloMember{Proc: p})
 	}
-	r.alive = []*musterv1.RankRuns{{World: members[0].GetWorld(), Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}
-	r.procs, r.seq = len(members), 0
+	r.name(members[0].GetWorld(), ranks)
+	r.seq = 0
+	said := time.Now()
 	if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	return r.await(func(m *musterv1.SessionResponse) bool { return m.GetWelcome() != nil })
+	if err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetWelcome() != nil }); err != nil {
+		return err
+	}
+	r.reported = said
+	return nil
+}
+
+// name has the next reports be of these.
+func (r *reporter) name(world string, ranks []uint32) {
+	r.alive = []*musterv1.RankRuns{{World: world, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}
+	r.procs = len(ranks)
 }
 
 // run reports until the time has come.
@@ -220,7 +233,7 @@ func (r *reporter) say(done *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
-	r.took = append(r.took, timed{said, time.Now()})
+	r.took, r.reported = append(r.took, timed{said, time.Now()}), said
 	done.Add(int64(r.procs))
 	return nil
 }
