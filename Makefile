@@ -14,6 +14,9 @@ BENCH_ROUNDS ?= 3
 # How many procs the fleet of "make bench" has, and how long they report.
 BENCH_PROCS ?= 100000
 BENCH_FLEET ?= 30s
+# The fleets of "make bench-scale", and how long each reports.
+SCALE ?= 1000,10000,100000,1000000
+SCALE_FLEET ?= 60s
 
 TOOLS := $(CURDIR)/.build/tools
 BUF := $(TOOLS)/buf
@@ -21,7 +24,7 @@ STATICCHECK := $(TOOLS)/staticcheck
 PLUGINS := $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 GENERATED := .build/generated
 
-.PHONY: help build test test-long lint generate check-generate regenerate demo torture failover bench soak cluster cluster-stop fuzz histories clean
+.PHONY: help build test test-long lint generate check-generate regenerate demo torture failover bench bench-scale soak cluster cluster-stop fuzz histories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +79,10 @@ bench: build ## joins and reports, etcd beside them, BENCH_ROUNDS (3) times in t
 	go build -o .build/ ./deploy/throughput
 	cd cmd/etcdbench && go build -o ../../.build/ .
 	.build/throughput -muster ./muster -etcdbench .build/etcdbench -rounds $(BENCH_ROUNDS) -procs $(BENCH_PROCS) -fleet $(BENCH_FLEET)
+
+bench-scale: build ## fleets of SCALE (1000,10000,100000,1000000) procs, some die, the leader too: deploy/bench/scale.md, about fifteen minutes
+	go build -o .build/ ./deploy/throughput
+	.build/throughput -muster ./muster -scale $(SCALE) -fleet $(SCALE_FLEET)
 
 soak: build ## full load and two busy loops for SOAK (10m), in which no leader may change
 	./muster bench soak --duration $(SOAK)

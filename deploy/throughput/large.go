@@ -96,15 +96,10 @@ func usageOf(ctx context.Context, f *fleet.Fleet) (u usage, err error) {
 	return u, nil
 }
 
-// fleet has a large fleet join and report.
-func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration) (fleetSummary, error) {
-	fmt.Printf("== fleet of %d\n", procs)
-	before, err := usageOf(ctx, f)
-	if err != nil {
-		return fleetSummary{}, err
-	}
+// watchUsage looks at what the servers use until stop is called, which gives what was seen.
+func watchUsage(ctx context.Context, f *fleet.Fleet) (stop func() []usage) {
 	var samples []usage
-	sampling, stop := context.WithCancel(ctx)
+	sampling, cancel := context.WithCancel(ctx)
 	var sampler sync.WaitGroup
 	sampler.Go(func() {
 		tick := time.NewTicker(sampleEvery)
@@ -120,36 +115,81 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 			}
 		}
 	})
-	var got fleetSummary
-	asked := time.Now()
-	err = fleet.Measured(ctx, &got, b.muster, "bench", "fleet", "--servers", strings.Join(f.Addresses(), ","), "--procs", strconv.Itoa(procs),
-		"--sessions", strconv.Itoa(min(100, procs)), "--duration", duration.String())
-	stop()
-	sampler.Wait()
-	if err != nil {
-		return got, err
+	return func() []usage {
+		cancel()
+		sampler.Wait()
+		return samples
 	}
-	// The fleet began to join as soon as it had found the leader, within the time of a sample.
-	began := asked.Add(time.Duration(got.JoinSeconds*float64(time.Second)) + sampleEvery)
-	ended := began.Add(time.Duration(got.Seconds*float64(time.Second)) - sampleEvery)
+}
+
+// use is what the servers used for a while: cores together, and the least bytes each on average.
+type use struct{ cores, heap, resident float64 }
+
+func useOf(samples []usage, from, to time.Time) (use, error) {
 	var first, last usage
-	heap, resident := math.Inf(1), math.Inf(1)
+	least := use{heap: math.Inf(1), resident: math.Inf(1)}
 	for _, u := range samples {
-		if u.at.Before(began) || u.at.After(ended) {
+		if u.at.Before(from) || u.at.After(to) {
 			continue
 		}
 		if first.at.IsZero() {
 			first = u
 		}
-		last, heap, resident = u, min(heap, u.heap), min(resident, u.resident)
+		last, least.heap, least.resident = u, min(least.heap, u.heap), min(least.resident, u.resident)
 	}
 	if !last.at.After(first.at) {
-		return got, fmt.Errorf("what the servers use was not seen twice within %.1f s", got.Seconds)
+		return use{}, fmt.Errorf("what the servers use was not seen twice within %v", to.Sub(from))
 	}
-	got.Cores = round((last.cpu - first.cpu) / last.at.Sub(first.at).Seconds())
-	got.BytesPerProc = math.Round((heap - before.heap) / float64(procs))
-	got.ResidentPerProc = math.Round((resident - before.resident) / float64(procs))
-	return got, nil
+	least.cores = (last.cpu - first.cpu) / last.at.Sub(first.at).Seconds()
+	return least, nil
+}
+
+// measuredFleet is what a fleet says in its last line.
+type measuredFleet struct {
+	fleetSummary
+	// Of a fleet some of which die.
+	Died       int `json:"died"`
+	Undetected int `json:"undetected"`
+	Brakes     int `json:"brakes"`
+	Detection  struct {
+		P50 float64 `json:"p50_ms"`
+		P99 float64 `json:"p99_ms"`
+	} `json:"detection_ms"`
+}
+
+// fleetOf has a fleet join and report, and tells what the servers used while all reported.
+func (b *bench) fleetOf(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration, flags ...string) (got measuredFleet, used use, err error) {
+	asked, stop := time.Now(), watchUsage(ctx, f)
+	args := []string{
+		"bench", "fleet", "--servers", strings.Join(f.Addresses(), ","), "--procs", strconv.Itoa(procs), "--sessions", strconv.Itoa(min(100, procs)),
+		"--duration", duration.String(),
+	}
+	err = fleet.Measured(ctx, &got, b.muster, append(args, flags...)...)
+	samples := stop()
+	if err != nil {
+		return got, use{}, err
+	}
+	// The fleet began to join as soon as it had found the leader, within the time of a sample.
+	began := asked.Add(time.Duration(got.JoinSeconds*float64(time.Second)) + sampleEvery)
+	used, err = useOf(samples, began, began.Add(time.Duration(got.Seconds*float64(time.Second))-sampleEvery))
+	return got, used, err
+}
+
+// fleet has a large fleet join and report.
+func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration) (fleetSummary, error) {
+	fmt.Printf("== fleet of %d\n", procs)
+	before, err := usageOf(ctx, f)
+	if err != nil {
+		return fleetSummary{}, err
+	}
+	got, used, err := b.fleetOf(ctx, f, procs, duration)
+	if err != nil {
+		return got.fleetSummary, err
+	}
+	got.Cores = round(used.cores)
+	got.BytesPerProc = math.Round((used.heap - before.heap) / float64(procs))
+	got.ResidentPerProc = math.Round((used.resident - before.resident) / float64(procs))
+	return got.fleetSummary, nil
 }
 
 // state has a state saved and restored, and a follower killed and started again over it.

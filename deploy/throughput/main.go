@@ -1,6 +1,9 @@
 // Command throughput has three servers with either log store take joins and supervision reports, and three etcd nodes what comes next to
 // them, in turn and several times over, on the same disk. Then a large fleet reports to three servers, and a state as large is saved and
 // restored. It prints a table of medians and ratios; the last line is JSON.
+//
+// With -scale it measures fleets of several sizes instead, some of whose procs die, and a change of the leader with each, and writes a page
+// and a picture of that.
 package main
 
 import (
@@ -51,7 +54,20 @@ func main() {
 	flag.DurationVar(&b.duration, "duration", 5*time.Second, "how long each measurement takes")
 	procs := flag.Int("procs", 100_000, "how many procs the fleet and the state have; 0 = neither is measured")
 	reporting := flag.Duration("fleet", 30*time.Second, "how long the fleet reports")
+	scale := flag.String("scale", "", "sizes of fleets, such as 1000,10000, that are measured instead of all else")
+	out := flag.String("out", "deploy/bench", "where scale.md and scale.svg are written")
 	flag.Parse()
+	if *scale != "" {
+		sizes, err := sizesOf(*scale)
+		if err == nil {
+			err = b.scale(sizes, *reporting, *out)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "throughput:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := b.run(*rounds, *procs, *reporting); err != nil {
 		fmt.Fprintln(os.Stderr, "throughput:", err)
 		os.Exit(1)
