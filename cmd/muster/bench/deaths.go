@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// MaxDie is the greatest share of a fleet that may die at once: of more than half at once the mass-expiry brake believes none, as clusters are set by default.
+	// MaxDie is the greatest share of a fleet that may die at once: of more the mass-expiry brake believes none, as clusters are set by default.
 	MaxDie = 0.5
 	// detectionPatience is what the cluster is given beyond a lease to expire those that have died.
 	detectionPatience = 15 * time.Second

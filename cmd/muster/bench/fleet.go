@@ -44,8 +44,8 @@ type Fleet struct {
 	Procs    int     `json:"procs"`
 	Sessions int     `json:"sessions"`
 	Seconds  float64 `json:"seconds"` // in which all reported
-	// FalseExpiries is how many procs were not alive at the end, those that died apart, and Brakes how often the brake held expiries back, or let go, which hides
-	// them: both must be 0.
+	// FalseExpiries is how many procs were not alive at the end, those that died apart, and Brakes how often the brake held expiries back, or let
+	// go, which hides them: both must be 0.
 	FalseExpiries int `json:"false_expiries"`
 	Brakes        int `json:"brakes"`
 	// Died is how many were not reported any more, and Undetected how many of those had not expired a lease and 15 s after the end, which must
