@@ -130,9 +130,9 @@ func panel(out *strings.Builder, x, y int, title string, lines []quantity, all [
 	}
 	for _, s := range all {
 		fmt.Fprintf(out, `<path d="M%.1f %.1fv4" stroke="#888888"/>`+"\n", atX(s), bottom)
-		text(out, atX(s), bottom+18, "middle", "#666666", number(float64(s.procs)), "")
+		text(out, atX(s), bottom+25, "middle", "#666666", number(float64(s.procs)), "")
 	}
-	text(out, right, bottom+34, "end", "#666666", "procs (log)", "")
+	text(out, right, bottom+39, "end", "#666666", "procs (log)", "")
 	for i, q := range lines {
 		var points []string
 		for _, s := range all {
@@ -143,7 +143,7 @@ func panel(out *strings.Builder, x, y int, title string, lines []quantity, all [
 			fmt.Fprintf(out, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`+"\n", atX(s), atY(q.of(s)), colours[i])
 			label := atY(q.of(s)) - 8
 			if len(lines) > 1 && i == 0 { // the lower of two lines has its figures below
-				label = atY(q.of(s)) + 17
+				label = atY(q.of(s)) + 15
 			}
 			text(out, atX(s), label, "middle", colours[i], number(q.of(s)), `paint-order="stroke" stroke="#ffffff" stroke-width="3"`)
 		}
