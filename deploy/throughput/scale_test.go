@@ -102,7 +102,7 @@ func TestTakeover(t *testing.T) {
 		first[strings.IndexByte(first, '\n')+1:]: -1,
 		second:                                   -1,
 		second + "2026-03-01T10:00:05.268Z [INFO]  n2.system: leading: raft_term=9\n2026-03-01T10:00:07.000Z [WARN]  n2: something\n": 18 * time.Millisecond,
-		second + "2026-03-02T00:00:00.001Z [INFO]  n2.system: leading: raft_term=9\n": 13*time.Hour + 59*time.Minute + 54751*time.Millisecond,
+		second + "2026-03-02T00:00:00.001Z [INFO]  n2.system: leading: raft_term=9\n":                                                 13*time.Hour + 59*time.Minute + 54751*time.Millisecond,
 	} {
 		took, ok, err := takeover(strings.NewReader(log))
 		require.NoError(t, err)
