@@ -15,16 +15,16 @@ func newBenchFleet(c *cli) *cobra.Command {
 		Use:   "fleet",
 		Short: "Measure how a cluster bears a large fleet",
 		Long: `Measure how a cluster bears a large fleet: very many procs join and report, each session for all of its own at once, once per interval, and
-the sessions in turns. Each session has a world of its own, which is removed afterwards. Told is how long joining took, how many reports of a
-proc came a second, how long a message took until a majority of the nodes had it in its log, and what must be 0: procs that are not alive at
-the end, and expiries that the mass-expiry brake held back; the exit code is 1 where it is not. The last line is JSON.
+the sessions in turns. Each session has a world of its own, which is removed afterwards without --keep. Told is how long joining took, how
+many reports of a proc came a second, how long a message took until a majority of the nodes had it in its log, and what must be 0: procs that
+are not alive at the end, and expiries that the mass-expiry brake held back; the exit code is 1 where it is not. The last line is JSON.
 
 With --die a share of the procs, drawn at random, is not reported any more from the middle of the time on, while their sessions go on for the
 others. Told is how much longer than the lease it took from the last report of each until one who watches the cluster heard that it had
 expired; it is waited a lease and 15 s for the last. One that has not expired by then counts as what must be 0. The share must not be above
 what the brake believes, which is 0.5 by default (brake-percent of muster cluster set).
 
-A million procs join in a minute or two. Ctrl-C ends it at any time, and the worlds are removed then, too.`,
+A million procs join in a minute or two. Ctrl-C ends it at any time, and the worlds are removed then in any case.`,
 		Example: `  muster bench fleet --procs 1000000 --sessions 100 --interval 10s --lease 30s --duration 5m
   muster bench fleet --procs 100000 --die 0.01
   muster bench fleet --procs 200 --sessions 4 --interval 2s --duration 3s`,
