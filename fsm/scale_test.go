@@ -8,11 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"muster/fsm"
 	"muster/fsm/fsmtest"
-	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -92,39 +89,5 @@ func BenchmarkMillion(b *testing.B) {
 		runtime.KeepAlive(loaded)
 		runtime.KeepAlive(m) // or what these free would be taken off what was read
 		runtime.KeepAlive(&file)
-	}
-}
-
-// BenchmarkReport applies a packed report of some ranks of a world, among a million procs.
-func BenchmarkReport(b *testing.B) {
-	m := fsmtest.NewMachine()
-	joinMany(m, manyProcs)
-	for _, n := range []int{1, 64, 4096} {
-		ranks := make([]uint32, n)
-		for i := range ranks {
-			ranks[i] = uint32(i)
-		}
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			e := m.Seal(&musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Groups: []*musterv1.ReportGroup{{
-				Number: m.State.Number(), Ranks: &musterv1.RankRuns{World: "world-07", Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)},
-			}}}}})
-			entry, err := proto.Marshal(e)
-			if err != nil {
-				b.Fatal(err)
-			}
-			index := uint64(manyProcs)
-			b.ReportAllocs()
-			for b.Loop() {
-				index++
-				e := &musterv1.Entry{}
-				if err := proto.Unmarshal(entry, e); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := m.State.Apply(index, m.Term, e); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/rank")
-		})
 	}
 }

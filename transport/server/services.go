@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"muster/fsm"
 	"muster/fsm/id"
@@ -40,17 +41,59 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 	if err := checkView(q); err != nil {
 		return nil, err
 	}
+	part := proto.CloneOf(q)
+	left := int(q.GetPageSize())
+	if left == 0 {
+		left = fsm.DefaultPage
+	}
 	var page *musterv1.ViewResponse
-	var bad error
-	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { page, bad = st.View(q) })
-	if err != nil {
-		return nil, err
+	for left, bytes := min(left, fsm.MaxPage), 0; left > 0 && bytes < viewBytes; {
+		part.PageSize = uint32(min(left, viewAtOnce))
+		var next *musterv1.ViewResponse
+		var bad error
+		age, err := v.s.read(ctx, part.GetStale(), func(st *fsm.State) { next, bad = st.View(part) })
+		if err != nil {
+			return nil, err
+		}
+		if bad != nil {
+			return nil, invalid("page_token", "%v", bad)
+		}
+		shown := 0
+		for _, w := range next.Worlds {
+			shown += len(w.Procs)
+		}
+		bytes += proto.Size(next)
+		if page == nil {
+			page = next
+			page.Staleness = age
+		} else {
+			extend(page, next)
+		}
+		if page.NextPageToken == "" || shown == 0 {
+			break
+		}
+		left -= shown
+		part.PageToken, part.Stale = page.NextPageToken, true // what this node has now is no older than the first part
 	}
-	if bad != nil {
-		return nil, invalid("page_token", "%v", bad)
-	}
-	page.Staleness = age
 	return page, nil
+}
+
+// A page is read in parts, so that nobody who waits to apply an entry waits for the whole of it: a thousand procs take less than a
+// millisecond. Without viewBytes its last part might make it larger than gRPC takes by default.
+const (
+	viewAtOnce = 1000
+	viewBytes  = 1 << 20
+)
+
+// extend puts the next part of a page behind it. A world that goes on there is shown once.
+func extend(page, next *musterv1.ViewResponse) {
+	page.NextPageToken = next.NextPageToken
+	more := next.Worlds
+	if n := len(page.Worlds); n > 0 && len(more) > 0 && page.Worlds[n-1].Generation == more[0].Generation {
+		page.Worlds[n-1].Procs = append(page.Worlds[n-1].Procs, more[0].Procs...)
+		more = more[1:]
+	}
+	page.Worlds = append(page.Worlds, more...)
 }
 
 func (v *systemService) WorldSupervision(ctx context.Context, q *musterv1.WorldSupervisionRequest) (*musterv1.WorldSupervisionResponse, error) {
