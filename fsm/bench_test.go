@@ -77,6 +77,19 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkView is a page of a thousand procs, for which Apply waits, from anywhere in a world of a million.
+func BenchmarkView(b *testing.B) {
+	s := crowded(b, 1_000_000)
+	q := &musterv1.ViewRequest{PageSize: 1000}
+	for b.Loop() {
+		v, err := s.View(q)
+		if err != nil || len(v.Worlds) != 1 {
+			b.Fatal(v, err)
+		}
+		q.PageToken = v.NextPageToken
+	}
+}
+
 // BenchmarkEntry is the codec of an entry with a packed report: of neighbours, which are one run, and of every other rank.
 func BenchmarkEntry(b *testing.B) {
 	for _, c := range []struct{ ranks, step uint32 }{{64, 1}, {4096, 1}, {4096, 2}} {

@@ -46,8 +46,9 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 	if left == 0 {
 		left = fsm.DefaultPage
 	}
+	left = min(left, fsm.MaxPage)
 	var page *musterv1.ViewResponse
-	for left, bytes := min(left, fsm.MaxPage), 0; left > 0 && bytes < viewBytes; {
+	for bytes := 0; left > 0 && bytes < viewBytes; {
 		part.PageSize = uint32(min(left, viewAtOnce))
 		var next *musterv1.ViewResponse
 		var bad error
