@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"iter"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -37,29 +38,57 @@ func (w *world) setSlot(role musterv1.Role, rank uint32, slot Slot) {
 			up := Slot(0)
 			if far, ok := w.workers[next]; ok {
 				up = far + 1
+				w.nearWorkers++
 			}
 			w.near = append(w.near, up)
 		}
 	}
 	if int(rank) < len(w.near) {
+		if w.near[rank] == 0 {
+			w.nearWorkers++
+		}
 		w.near[rank] = slot + 1
 	}
 }
 
 func (w *world) dropSlot(role musterv1.Role, rank uint32) {
 	delete(w.members(role), rank)
-	if role != musterv1.Role_ROLE_HOST && int(rank) < len(w.near) {
+	if role != musterv1.Role_ROLE_HOST && int(rank) < len(w.near) && w.near[rank] != 0 {
 		w.near[rank] = 0
+		w.nearWorkers--
+	}
+}
+
+// workersFrom walks the workers from a rank on, in order of their ranks. It costs what is walked; only those of ranks that are far, as few
+// worlds have them, are looked for among all.
+func (w *world) workersFrom(first uint32) iter.Seq2[uint32, Slot] {
+	return func(yield func(uint32, Slot) bool) {
+		for rank := uint64(first); rank < uint64(len(w.near)); rank++ {
+			if up := w.near[rank]; up != 0 && !yield(uint32(rank), up-1) {
+				return
+			}
+		}
+		if w.nearWorkers == len(w.workers) {
+			return
+		}
+		sortedFrom(w.workers, max(first, uint32(len(w.near))))(yield)
 	}
 }
 
 // checkNear holds near against the workers.
 func (w *world) checkNear() error {
+	n := 0
 	for rank, up := range w.near {
 		slot, ok := w.workers[uint32(rank)]
 		if ok != (up != 0) || ok && slot != up-1 {
 			return fmt.Errorf("rank %d is in slot %d (there: %t) and noted in %d, one up", rank, slot, ok, up)
 		}
+		if ok {
+			n++
+		}
+	}
+	if n != w.nearWorkers {
+		return fmt.Errorf("%d workers are near, counted %d", n, w.nearWorkers)
 	}
 	return nil
 }

@@ -58,6 +58,8 @@ type world struct {
 	hosts   map[uint32]Slot
 	near    []Slot // derived, see near.go
 
+	nearWorkers int // those that near has
+
 	// Host ranks that were ever given, and who gets which again. neverGiven is below the lowest that was not, leftHosts counts those
 	// whose host has left.
 	hostRanks  map[uint32]*musterv1.HostRank

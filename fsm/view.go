@@ -236,35 +236,14 @@ func (s *State) membersFrom(w *world, from cursor) iter.Seq2[member, Slot] {
 			if role == from.role {
 				first = from.rank
 			}
-			spec := w.rec.Spec
+			ranks := w.workersFrom(first)
 			if role == musterv1.Role_ROLE_HOST {
-				spec = nil // it says the ranks of workers only: there may be more hosts than it wants, and even more than workers
+				ranks = sortedFrom(w.hosts, first) // a world has few
 			}
-			for rank, slot := range ranksFrom(w.members(role), spec, first) {
+			for rank, slot := range ranks {
 				if !yield(member{w.rec.World, role, rank}, slot) {
 					return
 				}
-			}
-		}
-	}
-}
-
-// ranksFrom walks members in order of their ranks. Where the shape says which ranks there can be they are looked up one by one,
-// so that a page costs what it holds and not what the world holds.
-func ranksFrom(members map[uint32]Slot, spec *musterv1.WorldSpec, first uint32) iter.Seq2[uint32, Slot] {
-	n, definite := wanted(spec)
-	return func(yield func(uint32, Slot) bool) {
-		if definite && int(n) < 4*len(members) {
-			for rank := first; rank < n; rank++ {
-				if slot, ok := members[rank]; ok && !yield(rank, slot) {
-					return
-				}
-			}
-			return
-		}
-		for rank, slot := range sorted(members) {
-			if rank >= first && !yield(rank, slot) {
-				return
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,25 @@ func TestView_Pages(t *testing.T) {
 		require.Len(t, procs, 50, "size %d", size)
 		require.Equal(t, "a0", procs[0])
 		require.Equal(t, "b24", procs[49])
+	}
+}
+
+// TestView_FarRanks: ranks that are far from the others are shown in order, too, and once, also when some of them are gone.
+func TestView_FarRanks(t *testing.T) {
+	m := populated(t, 3, 1)
+	for _, rank := range []uint32{900_000, 5000, 70_000, 4999} {
+		out := m.Apply(&musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+			World: "a", Role: musterv1.Role_ROLE_WORKER, Rank: rank, Key: "k", Nonce: []byte(fmt.Sprintf("%16d", rank)), Issued: m.State.Number(),
+		}}})
+		require.NotNil(t, out[0].GetJoin())
+		if rank == 70_000 {
+			m.Apply(&musterv1.Command{Body: &musterv1.Command_Leave{Leave: &musterv1.LeaveRequest{Proc: out[0].GetJoin().Proc, Issued: m.State.Number()}}})
+		}
+	}
+	for _, size := range []uint32{1, 2, 5, 1000} {
+		_, seen := pages(t, m, &musterv1.ViewRequest{PageSize: size, Worlds: []string{"a"}})
+		seen = slices.DeleteFunc(seen, func(s string) bool { return s == "a" })
+		require.Equal(t, []string{"a0", "a1", "a2", "a4999", "a5000", "a900000"}, seen, "size %d", size)
 	}
 }
 
