@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -48,13 +49,22 @@ func startLoad(ctx context.Context, addresses []string, dir string) (*load, erro
 	}
 	l.cluster = watching.Cluster()
 	l.writer = &writer{cluster: writing.Cluster(), name: "writes"}
-	if err := errors.Join(l.createWorlds(ctx), l.join(ctx)); err != nil {
+	if err := errors.Join(l.shortenWindow(ctx), l.createWorlds(ctx), l.join(ctx)); err != nil {
 		return l, err
 	}
 	l.running.Go(func() { l.observer.run(ctx, l.cluster) })
 	l.running.Go(func() { l.writer.run(ctx) })
 	l.running.Go(func() { l.disk.run(ctx, dir) })
 	return l, nil
+}
+
+// requestWindow is how long the cluster is to remember requests, to answer each only once: with what it does by default its table of them
+// would be full after a minute of a full load, and after some minutes of one writer.
+const requestWindow = 20 * time.Second
+
+func (l *load) shortenWindow(ctx context.Context) error {
+	_, err := l.cluster.Set(ctx, &musterv1.SetRequest{Changes: []*musterv1.SettingChange{{Name: "request-window", Value: int64(requestWindow)}}})
+	return err
 }
 
 // client is one that ends with the load.

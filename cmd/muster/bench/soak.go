@@ -9,14 +9,12 @@ import (
 	"time"
 
 	"muster/deploy/fleet"
-	musterv1 "muster/proto/muster/v1"
 )
 
 const (
 	// soakWriters write at once, on so many clients.
 	soakWriters, soakClients = 32, 4
 	busyLoops                = 2
-	soakWindow               = 20 * time.Second
 	soakProgress             = 30 * time.Second
 )
 
@@ -54,11 +52,6 @@ func soak(ctx context.Context, f *fleet.Fleet, cfg SoakConfig) (Soaked, error) {
 		return Soaked{}, err
 	}
 	l, err := startLoad(ctx, f.Addresses(), f.Dir)
-	if err != nil {
-		return Soaked{}, errors.Join(err, l.end())
-	}
-	// The table of requests, which the cluster keeps for this long to answer each only once, would be full after a minute of such a load.
-	_, err = l.cluster.Set(ctx, &musterv1.SetRequest{Changes: []*musterv1.SettingChange{{Name: "request-window", Value: int64(soakWindow)}}})
 	if err != nil {
 		return Soaked{}, errors.Join(err, l.end())
 	}
