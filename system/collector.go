@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// maxGather is how long "alive" may wait for company.
-	maxGather = 25 * time.Millisecond
+	// maxGather is how long "alive" may wait for company. The lease begins behind that wait, so it is what the dead are noticed late by; at 25 ms
+	// a fleet of 100,000 that report every 10 s needed as much of the processor, since most entries are committed for one session anyway.
+	maxGather = 10 * time.Millisecond
 	// gatherShare of the shortest lease bounds it further.
 	gatherShare = 100
 	// fullBatch is how many waiting ranks are company enough.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -176,4 +177,36 @@ func TestHello_HoldsRanksThatRun(t *testing.T) {
 		orders = append(orders, fmt.Sprintf("%d by %d", r.Proc.Rank, r.Order))
 	}
 	require.Equal(t, []string{"0 by 10", "2 by 10", "4 by 12"}, orders)
+}
+
+// TestWatch_NoticesTheDeadInTime: whatever the moment of its last report, a member is expired at most maxDetection behind its lease: the
+// report waited for company, the clock had its step to make, and deadlines their round.
+func TestWatch_NoticesTheDeadInTime(t *testing.T) {
+	const maxDetection = 30 * time.Millisecond
+	for offset := time.Duration(0); offset < 30*time.Millisecond; offset += 3 * time.Millisecond {
+		t.Run(offset.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, _, _ := newFake(t, nil)
+				f.auto = true
+				l := f.lead()
+				p := f.member(t, 0)
+				s, _, _ := open(t, f, p)
+				ended := make(chan struct{})
+				go func() { defer close(ended); l.run() }()
+				time.Sleep(time.Second + offset)
+				require.NoError(t, s.Report(alive(1, 0)))
+				lease := time.Duration(fsm.DefaultSettings().Timeouts.LeaseNs)
+				time.Sleep(lease)
+				health := func() (now musterv1.Health) {
+					f.Read(func(s *fsm.State) { now = s.Supervision("w", true).Procs[0].Health })
+					return now
+				}
+				require.Equal(t, musterv1.Health_HEALTH_ALIVE, health(), "not within its lease")
+				time.Sleep(maxDetection)
+				require.Equal(t, musterv1.Health_HEALTH_EXPIRED, health())
+				f.cancel()
+				<-ended
+			})
+		})
+	}
 }

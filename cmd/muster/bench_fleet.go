@@ -22,11 +22,12 @@ are not alive at the end, and expiries that the mass-expiry brake held back; the
 With --die a share of the procs, drawn at random, is not reported any more from the middle of the time on, while their sessions go on for the
 others. Told is how much longer than the lease it took from the last report of each until one who watches the cluster heard that it had
 expired; it is waited a lease and 15 s for the last. One that has not expired by then counts as what must be 0. The share must not be above
-what the brake believes, which is 0.5 by default (brake-percent of muster cluster set).
+what the brake believes, which is 0.5 by default: before everybody dies, say "muster cluster set brake-percent=100".
 
 A million procs join in a minute or two. Ctrl-C ends it at any time, and the worlds are removed then in any case.`,
 		Example: `  muster bench fleet --procs 1000000 --sessions 100 --interval 10s --lease 30s --duration 5m
   muster bench fleet --procs 100000 --die 0.01
+  muster bench fleet --procs 100000 --sessions 2 --interval 200ms --die 1
   muster bench fleet --procs 200 --sessions 4 --interval 2s --duration 3s`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -40,8 +41,8 @@ A million procs join in a minute or two. Ctrl-C ends it at any time, and the wor
 			case cfg.Interval <= 0 || cfg.Lease < 2*cfg.Interval:
 				return usagef("--interval %v, --lease %v: give an interval above 0, and a lease of twice that or more, with room for the cluster's grace",
 					cfg.Interval, cfg.Lease)
-			case !(cfg.Die >= 0 && cfg.Die <= bench.MaxDie): // so that NaN is none either
-				return usagef("--die %g: give a share from 0 to %g: the mass-expiry brake holds back the expiry of more at once", cfg.Die, bench.MaxDie)
+			case !(cfg.Die >= 0 && cfg.Die <= 1): // so that NaN is none either
+				return usagef("--die %g: give a share from 0 to 1", cfg.Die)
 			}
 			if cfg.Target, err = f.target(c, cmd); err != nil {
 				return err
@@ -80,7 +81,7 @@ A million procs join in a minute or two. Ctrl-C ends it at any time, and the wor
 	flags.IntVar(&cfg.Sessions, "sessions", 100, "that speak for them, with a world each")
 	flags.DurationVar(&cfg.Interval, "interval", 10*time.Second, "how often each reports")
 	flags.DurationVar(&cfg.Lease, "lease", 30*time.Second, "how long a silence is forgiven; twice the interval and the cluster's grace must fit in it")
-	flags.Float64Var(&cfg.Die, "die", 0, "share of the procs that die half way, 0 to 0.5")
+	flags.Float64Var(&cfg.Die, "die", 0, "share of the procs that die half way, 0 to 1")
 	flags.BoolVar(&cfg.Keep, "keep", false, "leave the procs and their worlds in the cluster")
 	return cmd
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// Interval between steps.
-	Interval = 25 * time.Millisecond
+	// Interval between steps: what a stamp and a deadline may each be late by.
+	Interval = 10 * time.Millisecond
 	// MaxStep is the most that one step adds: a step that comes later than this was a pause of this process.
 	MaxStep = 100 * time.Millisecond
 	// Stalled is the age of an uncommitted proposal from which on time is not charged.

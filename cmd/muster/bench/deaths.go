@@ -13,12 +13,8 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-const (
-	// MaxDie is the greatest share of a fleet that may die at once: of more the mass-expiry brake believes none, as clusters are set by default.
-	MaxDie = 0.5
-	// detectionPatience is what the cluster is given beyond a lease to expire those that have died.
-	detectionPatience = 15 * time.Second
-)
+// detectionPatience is what the cluster is given beyond a lease to expire those that have died.
+const detectionPatience = 15 * time.Second
 
 // deaths are the procs of a fleet that are not reported any more, and what became of them. Safe for concurrent use.
 type deaths struct {
@@ -100,7 +96,7 @@ func (t *target) mayDie(ctx context.Context, share float64) error {
 	}
 	if percent := status.GetState().GetSettings().GetBrakePercent(); share*100 > float64(percent) {
 		return fmt.Errorf("the mass-expiry brake of this cluster holds back the expiry of more than %d %% of all agents at once, and %g %% are to die: "+
-			"let fewer die, or set brake-percent", percent, share*100)
+			"let fewer die, or say `muster cluster set brake-percent=100` first", percent, share*100)
 	}
 	return nil
 }

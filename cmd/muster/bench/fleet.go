@@ -33,7 +33,7 @@ type FleetConfig struct {
 	Interval, Lease time.Duration
 	// Duration is how long they report once all have joined.
 	Duration time.Duration
-	// Die is the share of the procs, 0 to MaxDie, drawn at random, that are not reported any more from the middle of Duration on.
+	// Die is the share of the procs, 0 to 1, drawn at random, that are not reported any more from the middle of Duration on.
 	Die float64
 	// Keep leaves the procs and their worlds in the cluster.
 	Keep bool

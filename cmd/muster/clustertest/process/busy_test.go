@@ -15,7 +15,7 @@ import (
 	"muster/transport/client"
 )
 
-// withheld is how much time the machine keeps from whoever wants to do something every 25 ms and bears 100 ms of waiting, as the clock of a
+// withheld is how much time the machine keeps from whoever wants to do something every 10 ms and bears 100 ms of waiting, as the clock of a
 // leader does. It counts until the test ends.
 func withheld(t *testing.T) func() time.Duration {
 	var lost atomic.Int64
