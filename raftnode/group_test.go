@@ -98,6 +98,25 @@ func TestGroup_KeepsTheOrderOfOneCaller(t *testing.T) {
 	})
 }
 
+// TestSubmit_InOrder: what one caller submits without waiting is applied in that order, whoever is waited for first, and if nobody waits.
+func TestSubmit_InOrder(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		var want []string
+		var waits []func() (*musterv1.Outcome, error)
+		for i := range 100 {
+			want = append(want, fmt.Sprint(i))
+			waits = append(waits, leader.Term().Submit(context.Background(), line(want[i])))
+		}
+		for i := 99; i >= 0; i -= 3 {
+			o, err := waits[i]()
+			require.NoError(t, err)
+			require.Equal(t, want[i], o.GetRefusal().GetMessage())
+		}
+		require.Equal(t, want, lines(leader))
+	})
+}
+
 func TestGroup_BoundsEntries(t *testing.T) {
 	gates, cfg := gated()
 	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {

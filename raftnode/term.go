@@ -97,11 +97,22 @@ func (t *Term) Poke() {
 // Propose has a command applied and returns its outcome. The error is ErrNotApplied or ErrOutcomeUnknown, with ErrNotLeader,
 // ErrFull, ErrTooLarge or the end of ctx beside it where that is the reason. The command must not be changed afterwards.
 func (t *Term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
+	return t.Submit(ctx, c)()
+}
+
+// Submit has a command applied behind all that were submitted before it, if it is applied, and returns how to wait for what Propose
+// returns. Who does not want to know need not wait.
+func (t *Term) Submit(ctx context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error)) {
 	p := &proposal{command: c, size: commandSize(c), answer: make(chan answer, 1)}
 	if err := t.enqueue(ctx, p); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotApplied, err)
+		return func() (*musterv1.Outcome, error) { return nil, fmt.Errorf("%w: %w", ErrNotApplied, err) }
 	}
 	t.Poke()
+	return func() (*musterv1.Outcome, error) { return t.await(ctx, p) }
+}
+
+// await waits for the outcome of a proposal, or takes it back when ctx ends.
+func (t *Term) await(ctx context.Context, p *proposal) (*musterv1.Outcome, error) {
 	select {
 	case a := <-p.answer:
 		return a.outcome, a.err

@@ -22,9 +22,12 @@ type fakeTerm struct {
 	auto   bool
 	pokes  int
 
+	submitted, waited, underWay int // commands, and the most that were not waited for at once
+
 	resigned int
 
-	duringRead func()
+	duringRead   func()
+	duringSubmit func(*musterv1.Command)
 
 	mu      sync.Mutex
 	machine *fsmtest.Machine
@@ -73,9 +76,18 @@ func (f *fakeTerm) Poke() {
 	}
 }
 
-func (f *fakeTerm) Propose(_ context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
+func (f *fakeTerm) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
+	return f.Submit(ctx, c)()
+}
+
+func (f *fakeTerm) Submit(_ context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error)) {
+	if f.duringSubmit != nil {
+		f.duringSubmit(c)
+	}
 	_, outcomes := f.seal(c)
-	return outcomes[0], nil
+	f.underWay = max(f.underWay, f.submitted-f.waited+1)
+	f.submitted++
+	return func() (*musterv1.Outcome, error) { f.waited++; return outcomes[0], nil }
 }
 
 // seal has an entry completed and applied, and settles it.

@@ -37,6 +37,8 @@ type Term interface {
 	Begin(Sealer)
 	// Propose has a command applied and returns its outcome. Errors wrap ErrNotApplied, ErrOutcomeUnknown or ErrFull.
 	Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error)
+	// Submit is Propose in two steps: what is submitted is applied in that order, if it is applied. wait need not be called.
+	Submit(ctx context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error))
 	// Resign ends the term and has leadership given away, for a reason in words. It does not block.
 	Resign(reason string)
 	// Poke has the Sealer asked though no proposal waits.

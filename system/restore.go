@@ -12,8 +12,12 @@ import (
 	musterv1 "muster/proto/muster/v1"
 )
 
-// maxChunk bounds the records of one piece of a restore, in bytes.
-const maxChunk = 256 << 10
+const (
+	// maxChunk bounds the records of one piece of a restore, in bytes.
+	maxChunk = 256 << 10
+	// maxChunksAhead is how many pieces are under way at once: while some are applied the next travel and are read.
+	maxChunksAhead = 4
+)
 
 // Restore replaces the state by a state file, read from r. It is ordinary entries: the pieces are staged beside the state on every
 // node, and the last entry swaps them in, everywhere or nowhere. Errors of the file wrap fsm.ErrStateFile; nothing has
@@ -44,34 +48,64 @@ func (s *System) Restore(ctx context.Context, meta *musterv1.RequestMeta, adopt 
 
 // stage proposes the file's records piece by piece.
 func (s *System) stage(ctx context.Context, rid []byte, f *fsm.FileReader) (*musterv1.Outcome, error) {
-	chunk := &musterv1.RestoreChunk{RestoreId: rid}
-	size := 0
-	send := func() (*musterv1.Outcome, error) {
-		if len(chunk.Records) == 0 {
-			return nil, nil
-		}
-		seq := chunk.Seq + 1
-		chunk.Seq = seq
-		out, err := s.Propose(ctx, &musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: chunk}})
-		chunk, size = &musterv1.RestoreChunk{RestoreId: rid, Seq: seq}, 0
-		return out, err
+	l, err := s.admitted()
+	if err != nil {
+		return nil, err
 	}
+	p := pieces{term: l.term, next: &musterv1.RestoreChunk{RestoreId: rid}}
 	for {
 		body, err := f.Next()
-		if err == io.EOF {
-			return send()
-		}
-		if err != nil {
+		switch {
+		case err == io.EOF:
+			if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
+				return out, err
+			}
+			return p.await(0)
+		case err != nil:
 			return nil, err
-		}
-		if size+len(body) > maxChunk {
-			if out, err := send(); err != nil || out.GetBody() != nil {
+		case p.bytes+len(body) > maxChunk:
+			if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
 				return out, err
 			}
 		}
-		chunk.Records = append(chunk.Records, slices.Clone(body))
-		size += len(body) + 8
+		p.next.Records = append(p.next.Records, slices.Clone(body))
+		p.bytes += len(body) + 8
 	}
+}
+
+// pieces are those of one restore.
+type pieces struct {
+	term  Term
+	ahead []func() (*musterv1.Outcome, error) // those under way, to be waited for
+	next  *musterv1.RestoreChunk              // to be sent
+	bytes int                                 // of its records
+}
+
+// send submits what is next, as soon as few enough are under way. It returns why an earlier one was refused, if it was: what came behind that
+// is refused, too.
+func (p *pieces) send(ctx context.Context) (*musterv1.Outcome, error) {
+	if len(p.next.Records) == 0 {
+		return nil, nil
+	}
+	if out, err := p.await(maxChunksAhead - 1); err != nil || out.GetBody() != nil {
+		return out, err
+	}
+	p.next.Seq++
+	p.ahead = append(p.ahead, p.term.Submit(ctx, &musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: p.next}}))
+	p.next, p.bytes = &musterv1.RestoreChunk{RestoreId: p.next.RestoreId, Seq: p.next.Seq}, 0
+	return nil, nil
+}
+
+// await waits until so many at most are under way, or one of them was refused.
+func (p *pieces) await(most int) (*musterv1.Outcome, error) {
+	for len(p.ahead) > most {
+		out, err := p.ahead[0]()
+		p.ahead = p.ahead[1:]
+		if err != nil || out.GetBody() != nil {
+			return out, err
+		}
+	}
+	return nil, nil
 }
 
 // abort gives a staged restore up; if that fails, the state gives it up by itself after a while.

@@ -47,6 +47,11 @@ func (o *oneTerm) Propose(_ context.Context, c *musterv1.Command) (*musterv1.Out
 	return o.seal(c)[0], nil
 }
 
+func (o *oneTerm) Submit(ctx context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error)) {
+	out, err := o.Propose(ctx, c)
+	return func() (*musterv1.Outcome, error) { return out, err }
+}
+
 func (o *oneTerm) seal(commands ...*musterv1.Command) []*musterv1.Outcome {
 	e := &musterv1.Entry{Format: fsm.EntryFormat, Commands: commands}
 	settle := o.sealer.Seal(e, 256<<10)

@@ -73,18 +73,23 @@ type term struct {
 func (t term) Begin(s system.Sealer) { t.Term.Begin(s) }
 
 func (t term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
-	var out *musterv1.Outcome
-	var err error
+	return t.Submit(ctx, c)()
+}
+
+func (t term) Submit(ctx context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error)) {
 	if r := t.noRoom(c); r != nil {
-		out = &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: r}}
-	} else {
-		out, err = t.Term.Propose(ctx, c)
+		t.refused(r.GetReason())
+		return func() (*musterv1.Outcome, error) { return &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: r}}, nil }
+	}
+	await := t.Term.Submit(ctx, c)
+	return func() (*musterv1.Outcome, error) {
+		out, err := await()
 		err = mapError(err)
+		if reason := refusal(out, err); reason != musterv1.Reason_REASON_UNSPECIFIED {
+			t.refused(reason)
+		}
+		return out, err
 	}
-	if reason := refusal(out, err); reason != musterv1.Reason_REASON_UNSPECIFIED {
-		t.refused(reason)
-	}
-	return out, err
 }
 
 // refusal is why a proposal had no effect, or may have had none.
