@@ -56,6 +56,15 @@ func (c *column[T]) add(value T) Slot {
 	return slot
 }
 
+// fill sets every value, in no more time than it takes to list the pages: all are one, until each is written to.
+func (c *column[T]) fill(value T) {
+	page := slices.Repeat([]T{value}, pageSize)
+	c.frozen++ // so that no page is written to in its place
+	for i := range c.list {
+		c.list[i] = page
+	}
+}
+
 // freeze is the column as it is now, for as long as anybody keeps it.
 func (c *column[T]) freeze() pages[T] {
 	c.frozen++

@@ -42,3 +42,34 @@ func TestColumn_Frozen(t *testing.T) {
 	require.Equal(t, -2, c.at(1))
 	require.Same(t, &last.list[1][0], &c.list[1][0])
 }
+
+// TestColumn_Fill: every value is the new one, each can be set by itself, and what was frozen before stays as it was.
+func TestColumn_Fill(t *testing.T) {
+	c := &column[int]{}
+	for i := range 3*pageSize + 1 {
+		c.add(i)
+	}
+	before := c.freeze()
+	c.fill(7)
+	filled := c.freeze()
+	c.fill(8)
+	c.set(1, 9)
+	c.set(pageSize+1, 10)
+	added := c.add(11)
+	for slot, v := range c.all() {
+		switch slot {
+		case 1:
+			require.Equal(t, 9, v)
+		case pageSize + 1:
+			require.Equal(t, 10, v)
+		case added:
+			require.Equal(t, 11, v)
+		default:
+			require.Equal(t, 8, v)
+		}
+	}
+	for slot := range Slot(3*pageSize + 1) {
+		require.Equal(t, int(slot), before.at(slot))
+		require.Equal(t, 7, filled.at(slot))
+	}
+}

@@ -42,12 +42,17 @@ type loader struct {
 	key  recordKey                // of the record before
 
 	endedGenerations map[uint64]bool
+	assigned         []Slot // ranks whose assignment has a time
+
+	checker *checker // nil until all is loaded
+	fault   error    // that it found
 }
 
 func newLoader() *loader { return &loader{s: New(), endedGenerations: map[uint64]bool{}} }
 
 // add loads one record. Records out of order are refused, so that a state has one file.
 func (l *loader) add(body []byte) error {
+	l.checker, l.fault = nil, nil
 	r := &musterv1.Record{}
 	if err := proto.Unmarshal(body, r); err != nil {
 		return fmt.Errorf("%w: a record cannot be read", ErrStateFile) // in fixed words: what protobuf says differs between builds
@@ -148,7 +153,13 @@ func (l *loader) load(r *musterv1.Record) error {
 		s.shared.record(b.Proc)
 		last := b.Proc.LastReportNs
 		b.Proc.LastReportNs = 0
-		s.putMember(w, b.Proc, last)
+		slot := s.putMember(w, b.Proc, last)
+		if b.Proc.Assignment.GetDueNs() != 0 {
+			l.assigned = append(l.assigned, slot)
+		}
+		if d, ok := spawnDue(w, b.Proc); ok && b.Proc.Proc.Role != musterv1.Role_ROLE_HOST {
+			s.loadPending(hostOf(w, b.Proc.Proc.Rank), d)
+		}
 	case *musterv1.Record_Detached:
 		s.shared.record(b.Detached)
 		s.detached[memberOf(b.Detached.Proc)] = b.Detached
@@ -161,8 +172,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		if op == nil || b.StopTarget.Proc == nil {
 			return fmt.Errorf("%w: a target of a stop that is not there", ErrStateFile)
 		}
-		op.index[memberOf(b.StopTarget.Proc)] = len(op.targets)
-		op.targets = append(op.targets, b.StopTarget)
+		l.stopTarget(op, b.StopTarget)
 	case *musterv1.Record_Ended:
 		if b.Ended.Condition == nil {
 			return fmt.Errorf("%w: ended world %q without condition", ErrStateFile, b.Ended.World)
@@ -208,29 +218,51 @@ func placeOf(r *musterv1.Record) *musterv1.ProcRef {
 	return nil
 }
 
-// finish derives what follows from the records, and checks all of it.
+// stopTarget adds one to its operation. All members and worlds have been loaded.
+func (l *loader) stopTarget(op *stop, t *musterv1.StopTarget) {
+	m := memberOf(t.Proc)
+	op.index[m] = len(op.targets)
+	op.targets = append(op.targets, t)
+	if !t.Done {
+		var w *world
+		if _, rec := l.s.lookup(m); rec != nil {
+			w = l.s.worlds[m.world]
+		}
+		op.wait(w, m, +1)
+	}
+	if hasStopDue(t) {
+		l.s.loadPending(stopDue(t.Operation, t))
+	}
+}
+
+// check checks some of what was loaded, once all of it is there. What it finds is told by finish.
+func (l *loader) check() {
+	if l.checker == nil {
+		s := l.s
+		slices.SortFunc(s.ended, func(a, b *musterv1.WorldRecord) int { return cmp.Compare(a.Ended, b.Ended) })
+		s.sortPending()
+		s.entry.effects = Effects{}
+		l.checker = newChecker(s)
+		return
+	}
+	if l.fault == nil {
+		_, l.fault = l.checker.step()
+	}
+}
+
+// finish checks what is not checked yet, and gives the state away.
 func (l *loader) finish() (*State, error) {
 	if l.kind == 0 {
 		return nil, fmt.Errorf("%w: holds no record", ErrStateFile)
 	}
-	s := l.s
-	slices.SortFunc(s.ended, func(a, b *musterv1.WorldRecord) int { return cmp.Compare(a.Ended, b.Ended) })
-	for _, op := range sorted(s.stops) {
-		for _, t := range op.targets {
-			if t.Done {
-				continue
-			}
-			var w *world
-			if _, rec := s.lookup(memberOf(t.Proc)); rec != nil {
-				w = s.worlds[t.Proc.World]
-			}
-			op.wait(w, memberOf(t.Proc), +1)
-		}
+	if l.checker == nil {
+		l.check()
 	}
-	s.resetPending()
-	s.entry.effects = Effects{}
-	if err := s.Check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStateFile, err)
+	if l.fault == nil {
+		l.fault = l.checker.finish()
 	}
-	return s, nil
+	if l.fault != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStateFile, l.fault)
+	}
+	return l.s, nil
 }

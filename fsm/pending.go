@@ -96,11 +96,14 @@ func (s *State) setPending(addressee member, waiting []due) {
 	s.pending[addressee] = waiting
 }
 
-// resetPending makes the index anew.
-func (s *State) resetPending() {
-	s.pending, s.dueOrders = s.derivePending(), 0
+// loadPending notes a due order of a record that was loaded: they come in no order of their numbers, see sortPending.
+func (s *State) loadPending(addressee member, d due) {
+	s.setPending(addressee, append(s.pending[addressee], d))
+}
+
+func (s *State) sortPending() {
 	for _, waiting := range sortedMembers(s.pending) {
-		s.dueOrders += len(waiting)
+		slices.SortFunc(waiting, compareDue)
 	}
 }
 
@@ -194,33 +197,17 @@ func (s *State) accepted(addressee member, highest uint64) {
 	}
 }
 
-// derivePending fills the index from the records, as loading does.
-func (s *State) derivePending() map[member][]due {
-	pending := map[member][]due{}
-	for name, w := range sorted(s.worlds) {
-		for rank, slot := range sorted(w.workers) {
-			if a := s.recs.at(slot).Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
-				host := hostOf(w, rank)
-				pending[host] = append(pending[host], due{
-					id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: member{name, musterv1.Role_ROLE_WORKER, rank},
-				})
-			}
-		}
+// spawnDue is the order that a rank's host has still to accept, if there is one.
+func spawnDue(w *world, rec *musterv1.ProcRecord) (d due, ok bool) {
+	a := rec.Assignment
+	if a.GetState() != musterv1.Assignment_STATE_ASSIGNED || a.GetOrder() == 0 {
+		return due{}, false
 	}
-	for operation, op := range sorted(s.stops) {
-		for _, t := range op.targets {
-			if t.Done || t.Accepted || t.Order == 0 {
-				continue
-			}
-			addressee, d := stopDue(operation, t)
-			pending[addressee] = append(pending[addressee], d)
-		}
-	}
-	for _, waiting := range sortedMembers(pending) {
-		slices.SortFunc(waiting, compareDue)
-	}
-	return pending
+	return due{id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: memberOf(rec.Proc)}, true
 }
+
+// hasStopDue tells whether a target has still to accept an order.
+func hasStopDue(t *musterv1.StopTarget) bool { return !t.Done && !t.Accepted && t.Order != 0 }
 
 // stopDue is the order of a target, and whom it is for.
 func stopDue(operation uint64, t *musterv1.StopTarget) (member, due) {

@@ -90,6 +90,9 @@ func (s *State) applyRestoreChunk(c *musterv1.RestoreChunk) *musterv1.Outcome {
 	}
 	t.seq, t.lastNs = c.GetSeq(), s.core.ClockNs
 	s.entry.digest.message(c)
+	if len(c.GetRecords()) == 0 {
+		t.loading.check()
+	}
 	for _, body := range c.GetRecords() {
 		if err := t.loading.add(body); err != nil {
 			s.staged = nil
@@ -133,7 +136,7 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 		file.core.ClusterId != h.GetClusterId() || !bytes.Equal(file.digest[:], h.GetDigest()) {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "the file's header is not that of its records")
 	}
-	s.adopt(file, t.begin.UnixMicros)
+	s.adopt(file, t.loading.assigned, t.begin.UnixMicros)
 	s.entry.digest.sum.Write(sum)
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RESTORED, Text: "the state was restored from a file"})
 	out := &musterv1.Outcome{Body: &musterv1.Outcome_Restore{Restore: &musterv1.RestoreStateResponse{
@@ -145,8 +148,9 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 }
 
 // adopt makes the file's state this one. What belongs to the cluster rather than to its history stays: its id, its nodes, the
-// requests it has answered. The clock never goes back, so the file's times move with it.
-func (s *State) adopt(file *State, unixMicros uint64) {
+// requests it has answered. The clock never goes back, so the file's times move with it; assigned as in shiftTimes. It costs no walk over
+// the members but those.
+func (s *State) adopt(file *State, assigned []Slot, unixMicros uint64) {
 	shift := max(s.core.ClockNs-file.core.ClockNs, 0)
 	core := file.core
 	core.ClusterId = s.core.ClusterId
@@ -164,16 +168,12 @@ func (s *State) adopt(file *State, unixMicros uint64) {
 	nodes, requests, entry, digest := s.nodes, s.requests, s.entry, s.digest
 	*s = *file
 	s.nodes, s.requests, s.entry, s.digest = nodes, requests, entry, digest
-	s.shiftTimes(shift)
-	for slot, rec := range s.recs.all() {
-		if rec != nil {
-			s.lastReport.set(slot, s.core.ClockNs) // one lease for everybody
-		}
-	}
+	s.shiftTimes(shift, assigned)
+	s.lastReport.fill(s.core.ClockNs) // one lease for everybody; a file has no free slots
 }
 
-// shiftTimes moves every time of the state by ns.
-func (s *State) shiftTimes(ns int64) {
+// shiftTimes moves every time of the state by ns; assigned are the slots of ranks whose assignment has one.
+func (s *State) shiftTimes(ns int64, assigned []Slot) {
 	condition := func(c *musterv1.Condition) *musterv1.Condition {
 		c = proto.CloneOf(c)
 		c.SinceNs += ns
@@ -209,14 +209,18 @@ func (s *State) shiftTimes(ns int64) {
 			}
 		}
 	}
-	for slot, rec := range s.recs.all() {
-		if rec.GetAssignment().GetDueNs() != 0 {
-			rec = proto.CloneOf(rec)
-			rec.Assignment.DueNs += ns
-			s.recs.set(slot, rec)
+	for _, slot := range assigned {
+		rec := proto.CloneOf(s.recs.at(slot))
+		rec.Assignment.DueNs += ns
+		s.recs.set(slot, rec)
+	}
+	for _, waiting := range sortedMembers(s.pending) {
+		for i, d := range waiting {
+			if d.dueNs != 0 {
+				waiting[i].dueNs += ns
+			}
 		}
 	}
-	s.resetPending()
 	shifted := map[*musterv1.Event]*musterv1.Event{}
 	shiftRing := func(ring []*musterv1.Event) {
 		for i, e := range ring {

@@ -241,3 +241,51 @@ func TestRestore_JoinFromBeforeIsStale(t *testing.T) {
 		require.Equal(t, musterv1.Reason_REASON_STALE, out[0].GetRefusal().GetReason())
 	}
 }
+
+// TestRestore_CheckedAhead: empty pieces behind the last have all of the file checked before it is committed, so that the commit walks over
+// no members. What they find is told then, and what comes behind them has all checked again.
+func TestRestore_CheckedAhead(t *testing.T) {
+	const procs = 25_000 // more than two steps
+	r := &restoring{Machine: fsmtest.NewMachine()}
+	joinMany(r.Machine, procs)
+	file, err := fsmtest.Encode(r.State)
+	require.NoError(t, err)
+	r.records, r.header, r.trailer = fsmtest.Records(file)
+	stage := func(name string, empty int) {
+		require.Nil(t, r.begin(name, false).Body)
+		for i, records := range [][][]byte{r.records[:1000], nil, nil, r.records[1000:]} {
+			require.Nil(t, r.chunk(name, uint64(1+i), records).Body)
+		}
+		require.Equal(t, -1, r.State.Unchecked(), "more has come")
+		for i := range empty {
+			require.Nil(t, r.chunk(name, uint64(5+i), nil).Body)
+		}
+	}
+	enough := fsm.RestoreSteps(r.trailer.Count)
+	for _, empty := range []int{0, 2, enough} {
+		name := fmt.Sprintf("with %d", empty)
+		stage(name, empty)
+		require.Equal(t, empty == enough, r.State.Unchecked() == 0)
+		out := r.commit(name)
+		require.EqualValues(t, procs, out.GetRestore().GetProcs(), "%v", out)
+		require.NoError(t, r.State.Check())
+	}
+
+	last := &musterv1.Record{}
+	for i := len(r.records) - 1; last.GetProc() == nil; i-- {
+		require.NoError(t, proto.Unmarshal(r.records[i], last))
+		if last.GetProc() != nil {
+			last.GetProc().Proc.Incarnation = 1
+			r.records[i], err = proto.Marshal(last)
+			require.NoError(t, err)
+		}
+	}
+	_, _, r.trailer = fsmtest.Records(fsmtest.File(r.records))
+	for _, empty := range []int{0, enough} {
+		name := fmt.Sprintf("wrong, with %d", empty)
+		stage(name, empty)
+		refusal := r.commit(name).GetRefusal()
+		require.Equal(t, musterv1.Reason_REASON_BAD_STATE_FILE, refusal.GetReason())
+		require.Contains(t, refusal.GetMessage(), "has incarnation 1, its world was made at")
+	}
+}

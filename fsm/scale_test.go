@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,8 +54,41 @@ func heapOf(build func()) uint64 {
 	return after.HeapAlloc - before.HeapAlloc
 }
 
+// longestOfRestore has m restored from a file, and tells how long the longest entry of that took.
+func longestOfRestore(b *testing.B, m *fsmtest.Machine, file []byte) (longest time.Duration) {
+	records, header, trailer := fsmtest.Records(file)
+	apply := func(c *musterv1.Command) {
+		began := time.Now()
+		out := m.Apply(c)
+		longest = max(longest, time.Since(began))
+		m.Log = nil
+		if out[0].GetRefusal() != nil {
+			b.Fatal(out[0])
+		}
+	}
+	apply(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: &musterv1.RestoreBegin{
+		Meta: &musterv1.RequestMeta{Id: make([]byte, 16), Issued: m.State.Number()}, RestoreId: []byte("r"), Header: header,
+	}}})
+	seq := uint64(0)
+	chunk := func(records [][]byte) {
+		seq++
+		apply(&musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{
+			RestoreId: []byte("r"), Seq: seq, Records: records,
+		}}})
+	}
+	for some := range slices.Chunk(records, 1900) { // 256 KiB
+		chunk(some)
+	}
+	for range fsm.RestoreSteps(trailer.GetCount()) {
+		chunk(nil)
+	}
+	apply(&musterv1.Command{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{RestoreId: []byte("r"), Trailer: trailer}}})
+	return longest
+}
+
 // BenchmarkMillion is the life of a state of a million procs: what a join costs, what a proc takes of the heap when it has joined and when
-// it was restored from a snapshot, for how long Apply waits for a snapshot, how long writing and reading one takes.
+// it was restored from a snapshot, for how long Apply waits for a snapshot, how long writing and
+// reading one takes, and how long the longest entry of a restore.
 func BenchmarkMillion(b *testing.B) {
 	for b.Loop() {
 		m := fsmtest.NewMachine()
@@ -87,6 +121,7 @@ func BenchmarkMillion(b *testing.B) {
 		b.ReportMetric(time.Since(began).Seconds(), "s-read")
 		b.ReportMetric(float64(heap)/manyProcs, "B/proc-read")
 		runtime.KeepAlive(loaded)
+		b.ReportMetric(longestOfRestore(b, m, file.Bytes()).Seconds()*1000, "ms-longest-of-restore")
 		runtime.KeepAlive(m) // or what these free would be taken off what was read
 		runtime.KeepAlive(&file)
 	}

@@ -57,8 +57,10 @@ func (s *System) stage(ctx context.Context, rid []byte, f *fsm.FileReader) (*mus
 		body, err := f.Next()
 		switch {
 		case err == io.EOF:
-			if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
-				return out, err
+			for range 1 + fsm.RestoreSteps(f.Trailer().GetCount()) { // the last records, and then nothing: what has come is checked meanwhile
+				if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
+					return out, err
+				}
 			}
 			return p.await(0)
 		case err != nil:
@@ -84,9 +86,6 @@ type pieces struct {
 // send submits what is next, as soon as few enough are under way. It returns why an earlier one was refused, if it was: what came behind that
 // is refused, too.
 func (p *pieces) send(ctx context.Context) (*musterv1.Outcome, error) {
-	if len(p.next.Records) == 0 {
-		return nil, nil
-	}
 	if out, err := p.await(maxChunksAhead - 1); err != nil || out.GetBody() != nil {
 		return out, err
 	}

@@ -46,10 +46,13 @@ func TestRestore_PiecesUnderWay(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f, _, sys := newFake(t, nil)
 			f.lead()
-			pieces := 0
+			pieces, empty := 0, 0
 			f.duringSubmit = func(cmd *musterv1.Command) {
 				if cmd.GetRestoreChunk() == nil {
 					return
+				}
+				if len(cmd.GetRestoreChunk().GetRecords()) == 0 {
+					empty++
 				}
 				if pieces++; pieces == c.changesBefore {
 					f.machine.Start(nil)
@@ -63,7 +66,8 @@ func TestRestore_PiecesUnderWay(t *testing.T) {
 				f.Read(func(s *fsm.State) { require.False(t, s.Restoring()) })
 				return
 			}
-			require.Greater(t, pieces, maxChunksAhead)
+			require.Greater(t, pieces-empty, maxChunksAhead)
+			require.GreaterOrEqual(t, empty, fsm.RestoreSteps(severalPieces), "all is checked before it is committed")
 			require.Equal(t, uint32(severalPieces), out.GetRestore().GetProcs())
 		})
 	}

@@ -1540,7 +1540,7 @@ type RestoreChunk struct {
 	RestoreId []byte `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
 	// 1, 2, 3 …
 	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	// Whole records as in the file; together at most 256 KiB.
+	// Whole records as in the file; together at most 256 KiB. None, behind the last: some of what has come is checked.
 	Records       [][]byte `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
