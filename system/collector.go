@@ -9,28 +9,29 @@ import (
 )
 
 const (
-	// maxGather is how long "alive" may wait for company. The lease begins behind that wait, so it is what the dead are noticed late by; at 25 ms
+	// maxGather is how long "alive" may wait for company. The lease begins behind that wait, so it is what the dead are noticed late by; with 25 ms
 	// a fleet of 100,000 that report every 10 s needed as much of the processor, since most entries are committed for one session anyway.
 	maxGather = 10 * time.Millisecond
+	// crowdGather is how long where so many sessions gather meanwhile that entries, which cost the nodes about 3 ms of a processor each, had
+	// better be few: crowd is how many the batch before had.
+	crowdGather = 25 * time.Millisecond
+	crowd       = 128
 	// gatherShare of the shortest lease bounds it further.
 	gatherShare = 100
 	// fullBatch is how many waiting ranks are company enough.
 	fullBatch = 4096
 )
 
-func gatherTime(shortestLeaseNs int64) time.Duration {
-	return min(maxGather, time.Duration(shortestLeaseNs/gatherShare))
-}
-
 // collector gathers reports of all sessions until the next entry. It keeps at most one unsealed report per session: a newer one
 // replaces it, failures are merged, so that liveness is never refused for lack of room.
 type collector struct {
-	state  State
-	poke   func()
-	gather time.Duration
+	state    State
+	poke     func()
+	patience time.Duration // of those who gather: what the leases allow
 
 	mu      sync.Mutex
 	waiting []*Reporter // in order of their tickets
+	before  int         // sessions in the batch before
 	tickets uint64
 	ranks   int
 	timer   *time.Timer
@@ -38,7 +39,15 @@ type collector struct {
 }
 
 func newCollector(s State, poke func()) *collector {
-	return &collector{state: s, poke: poke, gather: maxGather}
+	return &collector{state: s, poke: poke, patience: crowdGather}
+}
+
+// gather is how long "alive" that comes now waits for company. Called with mu held.
+func (c *collector) gather() time.Duration {
+	if c.before < crowd {
+		return min(maxGather, c.patience)
+	}
+	return min(crowdGather, c.patience)
 }
 
 // enqueue is called with mu held.
@@ -107,6 +116,7 @@ func (c *collector) fill(room int) *batch {
 		n++
 	}
 	c.waiting = slices.Delete(c.waiting, 0, n)
+	c.before = n
 	return b
 }
 

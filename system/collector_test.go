@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"muster/fsm"
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
@@ -47,6 +49,54 @@ func TestCollector_MergesSessionsByWorld(t *testing.T) {
 		require.Len(t, groups, 1)
 		require.Len(t, groups[0].Ranks.Runs, 2)
 	})
+}
+
+// TestCollector_Gathers: reports wait 10 ms for company, and 25 ms where the batch before was a crowd; never more than a hundredth of the
+// shortest lease.
+func TestCollector_Gathers(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		sessions uint32
+		lease    time.Duration
+		want     time.Duration
+	}{
+		{"few", crowd - 1, 10 * time.Second, maxGather},
+		{"a crowd", crowd, 10 * time.Second, crowdGather},
+		{"a short lease", 1, 600 * time.Millisecond, 6 * time.Millisecond},
+		{"a crowd with a short lease", crowd, 1800 * time.Millisecond, 18 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				settings := fsm.DefaultSettings()
+				settings.Timeouts.LeaseNs, settings.Timeouts.ReportIntervalNs = int64(c.lease), int64(c.lease)/10
+				settings.GraceNs = int64(c.lease) / 10
+				f, _, _ := newFake(t, settings)
+				l := f.lead()
+				var sessions []*Session
+				for rank := range c.sessions {
+					s, _, _ := open(t, f, f.member(t, rank))
+					sessions = append(sessions, s)
+				}
+				for seq := uint64(1); seq <= 2; seq++ {
+					for rank, s := range sessions {
+						require.NoError(t, s.Report(alive(seq, uint32(rank))))
+					}
+					if seq == 1 {
+						f.seal()
+					}
+				}
+				pokes := f.poked()
+				time.Sleep(c.want - 1)
+				synctest.Wait()
+				require.Equal(t, pokes, f.poked())
+				time.Sleep(1)
+				synctest.Wait()
+				require.Equal(t, pokes+1, f.poked())
+				require.NotNil(t, l.collector.timer)
+				f.seal()
+			})
+		})
+	}
 }
 
 // TestCollector_TwoSpeakers: an old process that still speaks for a rank does not keep the new one from being heard, and learns that it

@@ -76,6 +76,13 @@ func (f *fakeTerm) Poke() {
 	}
 }
 
+// poked is how often it was.
+func (f *fakeTerm) poked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pokes
+}
+
 func (f *fakeTerm) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outcome, error) {
 	return f.Submit(ctx, c)()
 }

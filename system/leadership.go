@@ -68,7 +68,7 @@ func (l *leadership) build() {
 	l.state.Read(func(s *fsm.State) {
 		l.epoch, l.number, startNs, l.graceNs = s.Epoch(), s.Number(), s.ClockNs(), s.GraceUntilNs()
 		l.bare = s.BareTermStarts()
-		l.collector.gather = gatherTime(s.ShortestLeaseNs())
+		l.collector.patience = time.Duration(s.ShortestLeaseNs() / gatherShare)
 	})
 	l.clock = clock.New(startNs, l.now, l.term.OldestInFlight)
 	for from := fsm.Slot(0); ; from += health.MaxRound {

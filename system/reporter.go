@@ -149,7 +149,7 @@ func (r *Reporter) Report(m *musterv1.SessionReport) error {
 	case len(odd) > 0 || r.c.ranks >= fullBatch:
 		r.c.poke()
 	case r.c.timer == nil:
-		r.c.timer = time.AfterFunc(r.c.gather, r.c.poke)
+		r.c.timer = time.AfterFunc(r.c.gather(), r.c.poke)
 	}
 	return nil
 }

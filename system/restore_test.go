@@ -40,7 +40,7 @@ func restoreMeta() *musterv1.RequestMeta {
 func TestRestore_PiecesUnderWay(t *testing.T) {
 	file := savedMembers(t, severalPieces)
 	for _, c := range []struct {
-		name     string
+		name          string
 		changesBefore int // the piece before which the leader changes; 0: it does not
 	}{{"all come", 0}, {"the leader changes", 3}} {
 		t.Run(c.name, func(t *testing.T) {
