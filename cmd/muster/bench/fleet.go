@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,7 +104,6 @@ type crews struct {
 // MeasureFleet has so many procs join, report, and go again. It is an error where something did not work, not where a proc has expired: see
 // Fleet.Broken.
 func MeasureFleet(ctx context.Context, cfg FleetConfig) (result Fleet, err error) {
-	debug.SetGCPercent(crowdGC) // this process shares the processors with what it measures
 	t, err := cfg.aim(ctx)
 	if err != nil {
 		return Fleet{}, err

@@ -21,8 +21,6 @@ const (
 	crowdPerClient = 8
 	// crowdJoins are under way at once.
 	crowdJoins = 256
-	// crowdGC has this process collect its garbage seldom: it shares the processors with what is measured.
-	crowdGC = 800
 	// crowdLook is how often it is looked who has come back.
 	crowdLook = 50 * time.Millisecond
 )
@@ -45,7 +43,7 @@ func (l *load) startCrowd(ctx context.Context, n int) error {
 	if _, err := l.cluster.UpsertWorld(ctx, &musterv1.UpsertWorldRequest{Spec: spec}); err != nil {
 		return err
 	}
-	debug.SetGCPercent(crowdGC)
+	debug.SetGCPercent(loadGC)
 	l.crowd.members = make([]*client.Member, n)
 	g, joining := errgroup.WithContext(ctx)
 	g.SetLimit(crowdJoins)
