@@ -12,7 +12,7 @@ func (s *State) Locate(p *musterv1.ProcRef) *musterv1.Located {
 	m := memberOf(p)
 	out := &musterv1.Located{Proc: m.ref(0)}
 	if rec := s.holder(m); rec != nil {
-		out.Proc, out.Address = rec.Proc, rec.Address
+		out.Proc, out.Address = rec.ref(), rec.address()
 	}
 	if w := s.worlds[m.world]; w != nil && out.Address == "" {
 		out.Address = w.rec.Spec.GetAddress()
@@ -21,7 +21,7 @@ func (s *State) Locate(p *musterv1.ProcRef) *musterv1.Located {
 }
 
 // holder is the record of whoever holds a place, as a member of its world or Detached; nil if nobody does.
-func (s *State) holder(m member) *musterv1.ProcRecord {
+func (s *State) holder(m member) *record {
 	if _, rec := s.lookup(m); rec != nil {
 		return rec
 	}
@@ -37,21 +37,21 @@ func (s *State) Addressee(p *musterv1.ProcRef) (to *musterv1.ProcRef, delivery m
 		delivery, why = s.nobody(m)
 		return nil, delivery, why
 	}
-	if named := p.GetIncarnation(); named != 0 && named != rec.Proc.Incarnation {
+	if named := p.GetIncarnation(); named != 0 && named != rec.incarnation {
 		return nil, musterv1.Delivery_DELIVERY_SUPERSEDED,
-			fmt.Sprintf("%s is incarnation %d by now, not %d", printMember(m), rec.Proc.Incarnation, named)
+			fmt.Sprintf("%s is incarnation %d by now, not %d", printMember(m), rec.incarnation, named)
 	}
-	if rec.Mode != musterv1.Mode_MODE_DETACHED {
-		switch rec.Health {
+	if rec.mode != musterv1.Mode_MODE_DETACHED {
+		switch rec.health {
 		case musterv1.Health_HEALTH_FAILED, musterv1.Health_HEALTH_COMPLETED, musterv1.Health_HEALTH_STOPPED:
-			return nil, musterv1.Delivery_DELIVERY_ENDED, fmt.Sprintf("%s is %s", printMember(m), HealthName(rec.Health))
+			return nil, musterv1.Delivery_DELIVERY_ENDED, fmt.Sprintf("%s is %s", printMember(m), HealthName(rec.health))
 		}
-		if rec.Assignment != nil && !rec.Assignment.Claimed {
+		if rec.assignment != nil && !rec.assignment.Claimed {
 			return nil, musterv1.Delivery_DELIVERY_NOT_JOINED,
 				fmt.Sprintf("a host runs %s, and its program has not joined", printMember(m))
 		}
 	}
-	return rec.Proc, musterv1.Delivery_DELIVERY_UNSPECIFIED, ""
+	return rec.ref(), musterv1.Delivery_DELIVERY_UNSPECIFIED, ""
 }
 
 // nobody says why a place has no holder.
@@ -66,9 +66,9 @@ func (s *State) nobody(m member) (musterv1.Delivery, string) {
 }
 
 // moved has the leader look whom to tell that a worker may be found elsewhere.
-func (s *State) moved(p *musterv1.ProcRef) {
-	if p.GetRole() != musterv1.Role_ROLE_HOST {
-		s.entry.effects.Moved = append(s.entry.effects.Moved, p)
+func (s *State) moved(rec *record) {
+	if rec.role != musterv1.Role_ROLE_HOST {
+		s.entry.effects.Moved = append(s.entry.effects.Moved, rec.ref())
 	}
 }
 
@@ -80,6 +80,6 @@ func (s *State) movedWorld(rec *musterv1.WorldRecord) {
 }
 
 // elsewhere tells whether two records of a place, of which the first may be nil, tell others different things.
-func elsewhere(before, now *musterv1.ProcRecord) bool {
-	return before.GetProc().GetIncarnation() != now.Proc.Incarnation || before.GetAddress() != now.Address
+func elsewhere(before, now *record) bool {
+	return before == nil || before.incarnation != now.incarnation || before.address() != now.address()
 }

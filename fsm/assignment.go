@@ -38,7 +38,7 @@ func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *mus
 	if out := s.mayHost(w, j, m); out != nil {
 		return out
 	}
-	var present *musterv1.ProcRecord
+	var present *record
 	if known {
 		var slot Slot
 		slot, present = s.lookup(m)
@@ -64,8 +64,8 @@ func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *mus
 }
 
 // holds: the caller is what is present, and was only silent.
-func holds(j *musterv1.JoinRequest, present *musterv1.ProcRecord) bool {
-	return j.Incarnation != 0 && j.Incarnation == present.Proc.Incarnation
+func holds(j *musterv1.JoinRequest, present *record) bool {
+	return j.Incarnation != 0 && j.Incarnation == present.incarnation
 }
 
 // mayHost holds what depends on the world.
@@ -91,31 +91,31 @@ func (s *State) mayHost(w *world, j *musterv1.JoinRequest, m member) *musterv1.O
 // admitHost gives a host its place and its ranks. One that was only silent keeps what it runs; of any other the programs are gone.
 func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1.Outcome {
 	slot, present := s.lookup(m)
-	rec := s.newRecord(m, musterv1.Mode_MODE_MANAGED_BY_SYSTEM, j, w.rec.Timeouts)
+	rec := s.joining(m, musterv1.Mode_MODE_MANAGED_BY_SYSTEM, j, w.rec.Timeouts)
 	kept := false
 	if present != nil {
 		kept = holds(j, present)
 		s.supersede(w, m, slot, present)
 		if kept {
-			rec.HighestOrder = present.HighestOrder
-			if m.rank == 0 && w.rec.MasterHost == present.Proc.Incarnation {
+			rec.highestOrder = present.highestOrder
+			if m.rank == 0 && w.rec.MasterHost == present.incarnation {
 				s.setMaster(w, rec, w.rec.MasterPort)
 			}
 		}
-		if present.Key != j.Key && s.HasBrake() {
+		if present.key() != j.Key && s.HasBrake() {
 			s.noteRemoval(w) // the other agent has no rank any more
 		}
 	}
 	if !kept {
-		rec.Labels = j.Labels
+		rec.setLabels(j.Labels)
 	}
 	slot = s.putMember(w, rec, s.core.ClockNs)
-	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.incarnation})
 	s.putHostRank(w, &musterv1.HostRank{World: m.world, Rank: m.rank, Key: j.Key})
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("on "+j.Machine))
 	if kept {
 		if len(s.pending[m]) > 0 {
-			s.announce(rec.Proc)
+			s.announce(rec)
 			s.timeDelivery(slot, rec)
 		}
 	} else if present != nil {
@@ -133,34 +133,34 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 // hostRestarted: what the host had accepted has ended with its agent; the rest is ordered anew, as a new incarnation, since nobody knows
 // what the earlier agent did with the order.
 func (s *State) hostRestarted(w *world, host uint32) {
-	s.hostRanksOver(w, host, "its host was restarted", func(slot Slot, rec *musterv1.ProcRecord) {
+	s.hostRanksOver(w, host, "its host was restarted", func(slot Slot, rec *record) {
 		s.cancelSpawn(w, rec)
-		fresh := proto.CloneOf(rec)
-		fresh.Proc = memberOf(rec.Proc).ref(s.draw())
-		fresh.Assignment = &musterv1.Assignment{State: musterv1.Assignment_STATE_ASSIGNED}
+		fresh := rec.clone()
+		fresh.incarnation = s.draw()
+		fresh.assignment = &musterv1.Assignment{State: musterv1.Assignment_STATE_ASSIGNED}
 		s.replaceMember(w, slot, fresh)
 	})
 }
 
 // hostLeft: its rank may be given to another, with what it had not accepted.
-func (s *State) hostLeft(w *world, host uint32, rec *musterv1.ProcRecord) {
+func (s *State) hostLeft(w *world, host uint32, rec *record) {
 	if s.worlds[w.rec.World] != w {
 		return // it was the last to answer
 	}
-	s.putHostRank(w, &musterv1.HostRank{World: w.rec.World, Rank: host, Key: rec.Key, Left: true})
+	s.putHostRank(w, &musterv1.HostRank{World: w.rec.World, Rank: host, Key: rec.key(), Left: true})
 	s.hostTargetsDone(w, host)
 	if s.worlds[w.rec.World] != w {
 		return
 	}
-	s.hostRanksOver(w, host, "its host left", func(slot Slot, _ *musterv1.ProcRecord) { s.dropMember(w, slot) })
+	s.hostRanksOver(w, host, "its host left", func(slot Slot, _ *record) { s.dropMember(w, slot) })
 }
 
 // hostRanksOver fails those of a host's ranks that it had accepted, and hands the others that have not ended to rest.
-func (s *State) hostRanksOver(w *world, host uint32, why string, rest func(Slot, *musterv1.ProcRecord)) {
+func (s *State) hostRanksOver(w *world, host uint32, why string, rest func(Slot, *record)) {
 	from, to := ranksOf(w.rec.Spec, host)
 	for rank := from; rank < to; rank++ {
 		slot, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
-		switch rec.GetAssignment().GetState() {
+		switch rec.assigned().GetState() {
 		case musterv1.Assignment_STATE_ASSIGNED:
 			rest(slot, rec)
 		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
@@ -175,13 +175,13 @@ func (s *State) hostRanksOver(w *world, host uint32, why string, rest func(Slot,
 
 // joinAssigned is the Join of a rank that a host runs: of the program itself, or of the host for it. Both show that they are meant by
 // holding what only they were told.
-func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest) *musterv1.Outcome {
-	m, a := memberOf(present.Proc), present.Assignment
+func (s *State) joinAssigned(w *world, slot Slot, present *record, j *musterv1.JoinRequest) *musterv1.Outcome {
+	m, a := present.member(), present.assignment
 	byHost := j.HeldOrder != 0 && j.HeldOrder == a.Order
 	if a.State == musterv1.Assignment_STATE_ENDED || a.Order == 0 || !byHost && !holds(j, present) {
 		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
 			"%s is run by the host on machine %q (incarnation %d): only the program that it has started may join as that", printMember(m),
-			present.Machine, present.Proc.Incarnation)
+			present.machine(), present.incarnation)
 	}
 	if out := s.mayJoin(w, j, m); out != nil {
 		return out
@@ -189,7 +189,7 @@ func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, 
 	if s.numbersClaims() && s.isLateClaim(j, present, byHost) {
 		return s.refuseStale(m)
 	}
-	switch present.Health {
+	switch present.health {
 	case musterv1.Health_HEALTH_UNSPECIFIED, musterv1.Health_HEALTH_ALIVE:
 		if byHost {
 			return s.joined(w.rec.Generation, present)
@@ -198,7 +198,7 @@ func (s *State) joinAssigned(w *world, slot Slot, present *musterv1.ProcRecord, 
 	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
 		return s.goOn(w, slot, present, j, byHost)
 	}
-	return refuse(musterv1.Reason_REASON_SUPERSEDED, "%s counts as %s: its program has nothing to join any more", printMember(m), HealthName(present.Health))
+	return refuse(musterv1.Reason_REASON_SUPERSEDED, "%s counts as %s: its program has nothing to join any more", printMember(m), HealthName(present.health))
 }
 
 // numbersClaims: all nodes follow rules that know a late copy of a claim.
@@ -206,26 +206,28 @@ func (s *State) numbersClaims() bool { return s.core.MachineVersion >= claimsVer
 
 // isLateClaim: since j was first sent, another program has spoken for the rank, the one that did has left, or the rank has gone on under
 // another incarnation. A host's word for a rank that is alive changes nothing, and may come late.
-func (s *State) isLateClaim(j *musterv1.JoinRequest, present *musterv1.ProcRecord, byHost bool) bool {
+func (s *State) isLateClaim(j *musterv1.JoinRequest, present *record, byHost bool) bool {
 	switch {
-	case byHost && present.Health == musterv1.Health_HEALTH_ALIVE:
+	case byHost && present.health == musterv1.Health_HEALTH_ALIVE:
 		return false
 	case byHost:
-		return j.Issued < max(present.Proc.Incarnation, s.core.RestoreEpoch)
+		return j.Issued < max(present.incarnation, s.core.RestoreEpoch)
 	}
-	return j.Issued < max(present.Assignment.ClaimNumber, s.core.RestoreEpoch)
+	return j.Issued < max(present.assignment.ClaimNumber, s.core.RestoreEpoch)
 }
 
 // claim: the program speaks for itself from now on.
-func (s *State) claim(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest) *musterv1.Outcome {
+func (s *State) claim(w *world, slot Slot, present *record, j *musterv1.JoinRequest) *musterv1.Outcome {
 	s.cancelSpawn(w, present)
-	rec := proto.CloneOf(present)
-	rec.Nonce, rec.Address, rec.Labels = j.Nonce, j.Address, j.Labels
-	rec.HighestOrder = max(rec.HighestOrder, rec.Assignment.Order)
-	rec.Assignment.Claimed, rec.Assignment.State = true, musterv1.Assignment_STATE_STARTED
-	s.numberClaim(rec.Assignment)
+	rec := present.clone()
+	rec.setNonce(j.Nonce)
+	rec.setAddress(j.Address)
+	rec.setLabels(j.Labels)
+	rec.highestOrder = max(rec.highestOrder, rec.assignment.Order)
+	rec.assignment.Claimed, rec.assignment.State = true, musterv1.Assignment_STATE_STARTED
+	s.numberClaim(rec.assignment)
 	s.nowAlive(w, slot, rec)
-	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, memberOf(rec.Proc), clip("its program, on "+rec.Machine))
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, rec.member(), clip("its program, on "+rec.machine()))
 	s.settle(w, "")
 	return s.joined(w.rec.Generation, rec)
 }
@@ -238,52 +240,57 @@ func (s *State) numberClaim(a *musterv1.Assignment) {
 }
 
 // unclaim: the program has nothing to say any more, and its host speaks for it. A stop that it was to answer is told to the host.
-func (s *State) unclaim(w *world, slot Slot, present *musterv1.ProcRecord) {
-	rec := proto.CloneOf(present)
-	rec.Assignment.Claimed, rec.Nonce = false, nil
-	s.numberClaim(rec.Assignment)
+func (s *State) unclaim(w *world, slot Slot, present *record) {
+	rec := present.clone()
+	rec.assignment.Claimed = false
+	rec.setNonce(nil)
+	s.numberClaim(rec.assignment)
 	s.putMember(w, rec, s.core.ClockNs)
-	s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, memberOf(rec.Proc), clip("its program goes on, on "+rec.Machine))
+	s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, rec.member(), clip("its program goes on, on "+rec.machine()))
 	op := s.stops[w.rec.Stop]
 	if op == nil || op.rec.Done {
 		return
 	}
-	i, ok := op.index[memberOf(rec.Proc)]
+	i, ok := op.index[rec.member()]
 	if !ok || op.targets[i].Done || op.targets[i].Via != nil {
 		return
 	}
-	if _, h := s.lookup(hostOf(w, rec.Proc.Rank)); h.GetHealth() == musterv1.Health_HEALTH_ALIVE {
+	if _, h := s.lookup(hostOf(w, rec.rank)); h.isAlive() {
 		s.untell(op.targets[i])
 		t := proto.CloneOf(op.targets[i])
-		t.Via, t.Accepted = h.Proc, false
+		t.Via, t.Accepted = h.ref(), false
 		op.targets[i] = t
 		s.tell(op, i)
 	} else {
-		s.targetDone(w, rec.Proc, hostGone)
+		s.targetDone(w, rec.ref(), hostGone)
 	}
 }
 
 // nowAlive stores rec as alive from now on.
-func (s *State) nowAlive(w *world, slot Slot, rec *musterv1.ProcRecord) {
-	rec.Health = musterv1.Health_HEALTH_ALIVE
+func (s *State) nowAlive(w *world, slot Slot, rec *record) {
+	rec.health = musterv1.Health_HEALTH_ALIVE
 	s.putMember(w, rec, s.core.ClockNs)
-	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.incarnation})
 }
 
 // goOn gives a rank that was silent for too long a new incarnation, under which its program goes on.
-func (s *State) goOn(w *world, slot Slot, present *musterv1.ProcRecord, j *musterv1.JoinRequest, byHost bool) *musterv1.Outcome {
-	m := memberOf(present.Proc)
+func (s *State) goOn(w *world, slot Slot, present *record, j *musterv1.JoinRequest, byHost bool) *musterv1.Outcome {
+	m := present.member()
 	s.supersede(w, m, slot, present)
-	rec := proto.CloneOf(present)
-	rec.Proc, rec.Nonce, rec.Cause = m.ref(s.draw()), j.Nonce, ""
-	rec.FailedActors, rec.FailedActorCount = nil, 0
-	rec.Assignment.State = musterv1.Assignment_STATE_STARTED
+	rec := present.clone()
+	rec.incarnation = s.draw()
+	rec.setNonce(j.Nonce)
+	rec.setHealth(musterv1.Health_HEALTH_ALIVE, "")
+	rec.setFailedActors(nil, 0)
+	rec.assignment.State = musterv1.Assignment_STATE_STARTED
 	if !byHost {
-		rec.Address, rec.Labels, rec.Assignment.Claimed = j.Address, j.Labels, true
-		s.numberClaim(rec.Assignment)
+		rec.setAddress(j.Address)
+		rec.setLabels(j.Labels)
+		rec.assignment.Claimed = true
+		s.numberClaim(rec.assignment)
 	}
 	s.nowAlive(w, slot, rec)
-	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("again, on "+rec.Machine))
+	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, clip("again, on "+rec.machine()))
 	s.settle(w, "")
 	return s.joined(w.rec.Generation, rec)
 }
@@ -320,7 +327,7 @@ func exitOf(e *musterv1.Exited) *musterv1.Exit {
 // HeldOrder is the spawn order under which a rank's host runs it; 0 where no host does.
 func (s *State) HeldOrder(world string, rank uint32) uint64 {
 	_, rec := s.lookup(member{world, musterv1.Role_ROLE_WORKER, rank})
-	return rec.GetAssignment().GetOrder()
+	return rec.assigned().GetOrder()
 }
 
 // HeldVerdict is what a host hears of a rank that it runs under a spawn order: that it must not run any more, and why; nil where
@@ -329,7 +336,7 @@ func (s *State) HeldVerdict(p *musterv1.ProcRef, order uint64) *musterv1.Verdict
 	m := memberOf(p)
 	_, rec := s.lookup(m)
 	var v *musterv1.Verdict
-	switch a := rec.GetAssignment(); {
+	switch a := rec.assigned(); {
 	case rec == nil || order == 0: // no order has that number
 		v = s.unknownOrEnded(m, order, 0)
 	case a.GetOrder() == order && a.GetState() != musterv1.Assignment_STATE_ENDED:
@@ -337,7 +344,7 @@ func (s *State) HeldVerdict(p *musterv1.ProcRef, order uint64) *musterv1.Verdict
 	case a.GetOrder() == order:
 		v = &musterv1.Verdict{Kind: musterv1.Verdict_KIND_ENDED, Status: s.endOf(s.worlds[m.world])}
 	default:
-		if v = s.unknownOrEnded(m, order, 0); v.Kind == musterv1.Verdict_KIND_UNKNOWN && order < rec.Proc.Incarnation {
+		if v = s.unknownOrEnded(m, order, 0); v.Kind == musterv1.Verdict_KIND_UNKNOWN && order < rec.incarnation {
 			v.Kind = musterv1.Verdict_KIND_SUPERSEDED
 		}
 	}
@@ -357,7 +364,7 @@ func (s *State) endOf(w *world) musterv1.Status {
 func (s *State) reportHeld(w *world, m member, slot Slot, present bool, number uint64) *musterv1.Verdict {
 	order := number
 	if present {
-		if a := s.recs.at(slot).Assignment; a.GetOrder() != 0 && a.Order <= number {
+		if a := s.recs.at(slot).assignment; a.GetOrder() != 0 && a.Order <= number {
 			if a.State != musterv1.Assignment_STATE_ENDED {
 				return s.renewHeld(w, slot, s.recs.at(slot)) // as HeldVerdict would find
 			}
@@ -371,15 +378,15 @@ func (s *State) reportHeld(w *world, m member, slot Slot, present bool, number u
 }
 
 // renewHeld dates the last report of a rank that its host speaks for. A program that has joined speaks for itself.
-func (s *State) renewHeld(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.Verdict {
-	if rec.Assignment.Claimed {
+func (s *State) renewHeld(w *world, slot Slot, rec *record) *musterv1.Verdict {
+	if rec.assignment.Claimed {
 		return nil
 	}
 	v := s.renew(w, slot, rec)
 	if v == nil || v.Kind != musterv1.Verdict_KIND_EXPIRED {
 		return nil // one that has been asked to stop is still ending
 	}
-	return &musterv1.Verdict{Proc: memberOf(rec.Proc).ref(0), Kind: v.Kind, HeldOrder: rec.Assignment.Order}
+	return &musterv1.Verdict{Proc: rec.member().ref(0), Kind: v.Kind, HeldOrder: rec.assignment.Order}
 }
 
 // heldRank takes what a host says of a rank: that it runs it, or how it has ended.
@@ -401,7 +408,7 @@ func (s *State) heldRank(h *musterv1.HeldRank) *musterv1.Verdict {
 	m := memberOf(h.Proc)
 	slot, rec := s.lookup(m)
 	w := s.worlds[m.world]
-	if h.Started && rec.Assignment.State != musterv1.Assignment_STATE_STARTED {
+	if h.Started && rec.assignment.State != musterv1.Assignment_STATE_STARTED {
 		s.rankStarted(w, slot, rec)
 		_, rec = s.lookup(m)
 	}
@@ -409,16 +416,16 @@ func (s *State) heldRank(h *musterv1.HeldRank) *musterv1.Verdict {
 }
 
 // rankStarted: the program runs. With `ready: join` it counts only when it has joined.
-func (s *State) rankStarted(w *world, slot Slot, present *musterv1.ProcRecord) {
+func (s *State) rankStarted(w *world, slot Slot, present *record) {
 	s.cancelSpawn(w, present)
-	rec := proto.CloneOf(present)
-	rec.Assignment.State = musterv1.Assignment_STATE_STARTED
+	rec := present.clone()
+	rec.assignment.State = musterv1.Assignment_STATE_STARTED
 	if w.rec.Spec.GetExec().GetReadyJoin() || hasBegun(rec) {
 		s.replaceMember(w, slot, rec)
 	} else {
 		s.nowAlive(w, slot, rec)
 	}
-	s.emitMember(w, musterv1.Event_KIND_STARTED, memberOf(rec.Proc), clip("on "+rec.Machine))
+	s.emitMember(w, musterv1.Event_KIND_STARTED, rec.member(), clip("on "+rec.machine()))
 	s.settle(w, "")
 }
 
@@ -434,7 +441,7 @@ func (s *State) lostRanks(hm *musterv1.HelloMember) {
 	}
 	for rank := from; rank < to; rank++ {
 		slot, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
-		a := rec.GetAssignment()
+		a := rec.assigned()
 		running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
 		if running && !held[rank] && a.Order <= hm.GetHighestOrder() {
 			s.rankEnded(w, slot, rec, &musterv1.Exit{Failure: "its host does not run it any more"})

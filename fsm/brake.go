@@ -29,11 +29,11 @@ func (s *State) HasBrake() bool { return s.core.MachineVersion >= brakeVersion }
 func (s *State) Agents(from, to Slot, nowNs int64) (agents, silent uint32) {
 	for slot := from; slot < min(to, s.Slots()); slot++ {
 		rec := s.recs.at(slot)
-		if rec == nil || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) || rec.Assignment != nil {
+		if rec == nil || rec.health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) || rec.assignment != nil {
 			continue
 		}
 		agents++
-		if nowNs-s.lastReport.at(slot) > 2*rec.Timeouts.GetReportIntervalNs() {
+		if nowNs-s.lastReport.at(slot) > 2*rec.timeouts.GetReportIntervalNs() {
 			silent++
 		}
 	}

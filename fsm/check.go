@@ -115,8 +115,8 @@ func (c *checker) of(name string) *tally {
 }
 
 // member holds one against its world, and counts it.
-func (c *checker) member(slot Slot, rec *musterv1.ProcRecord) error {
-	s, m := c.s, memberOf(rec.Proc)
+func (c *checker) member(slot Slot, rec *record) error {
+	s, m := c.s, rec.member()
 	t := c.of(m.world)
 	if t == nil {
 		return fmt.Errorf("%s is in slot %d and its world is not there", printMember(m), slot)
@@ -131,21 +131,21 @@ func (c *checker) member(slot Slot, rec *musterv1.ProcRecord) error {
 		}
 		t.near++
 	}
-	if rec.Proc.Incarnation <= w.rec.Created || rec.Proc.Incarnation > s.core.Number {
+	if rec.incarnation <= w.rec.Created || rec.incarnation > s.core.Number {
 		return fmt.Errorf("%s has incarnation %d, its world was made at %d, the number is %d",
-			printMember(m), rec.Proc.Incarnation, w.rec.Created, s.core.Number)
+			printMember(m), rec.incarnation, w.rec.Created, s.core.Number)
 	}
 	if n, definite := wanted(w.rec.Spec); definite && m.role == musterv1.Role_ROLE_WORKER && m.rank >= n {
 		return fmt.Errorf("%s is outside the shape of %d", printMember(m), n)
 	}
 	if s.alive[slot] != aliveIncarnation(rec) {
-		return fmt.Errorf("%s is %v and noted as alive under %d", printMember(m), rec.Health, s.alive[slot])
+		return fmt.Errorf("%s is %v and noted as alive under %d", printMember(m), rec.health, s.alive[slot])
 	}
 	c.counted.count(&t.counted, rec, +1)
 	if m.role == musterv1.Role_ROLE_HOST {
 		return checkHost(w, rec)
 	}
-	if d, ok := spawnDue(w, rec); ok {
+	if d, ok := spawnDue(rec); ok {
 		host := hostOf(w, m.rank)
 		c.pending[host] = append(c.pending[host], d)
 	}
@@ -153,17 +153,17 @@ func (c *checker) member(slot Slot, rec *musterv1.ProcRecord) error {
 }
 
 // checkHost: a host has the rank that it was given.
-func checkHost(w *world, rec *musterv1.ProcRecord) error {
-	given := w.hostRanks[rec.Proc.Rank]
-	if given == nil || given.Left || given.Key != rec.Key || w.hostKeys[rec.Key] != rec.Proc.Rank {
-		return fmt.Errorf("host rank %d of world %s is held by %q and noted as %v", rec.Proc.Rank, w.rec.World, rec.Key, given)
+func checkHost(w *world, rec *record) error {
+	given := w.hostRanks[rec.rank]
+	if given == nil || given.Left || given.Key != rec.key() || w.hostKeys[rec.key()] != rec.rank {
+		return fmt.Errorf("host rank %d of world %s is held by %q and noted as %v", rec.rank, w.rec.World, rec.key(), given)
 	}
 	return nil
 }
 
 // checkAssignment: who has still to start, or runs, has a host.
-func checkAssignment(w *world, rec *musterv1.ProcRecord) error {
-	m, a := memberOf(rec.Proc), rec.Assignment
+func checkAssignment(w *world, rec *record) error {
+	m, a := rec.member(), rec.assignment
 	if a == nil {
 		if !hasBegun(rec) {
 			return fmt.Errorf("%s has no health and no assignment", printMember(m))

@@ -16,13 +16,14 @@ var encoding = proto.MarshalOptions{Deterministic: true}
 // digester hashes what one entry does to the state: its index, the records it writes and drops, its outcomes. Times of last
 // reports are left out, as they change all the time and follow from the log.
 type digester struct {
-	sum hash.Hash
-	buf []byte
+	sum     hash.Hash
+	buf     []byte
+	scratch *recordMessage
 }
 
 func (d *digester) begin(previous [32]byte, index uint64) {
 	if d.sum == nil {
-		d.sum = sha256.New()
+		d.sum, d.scratch = sha256.New(), newRecordMessage()
 	}
 	d.sum.Reset()
 	d.sum.Write(previous[:])
@@ -50,6 +51,19 @@ func (d *digester) message(m proto.Message) {
 }
 
 func (d *digester) record(r *musterv1.Record) { d.message(r) }
+
+// member is record for a member of a world, detached for one of none.
+func (d *digester) member(rec *record) {
+	if d.sum != nil {
+		d.message(d.scratch.ofMember(rec, 0))
+	}
+}
+
+func (d *digester) detached(rec *record) {
+	if d.sum != nil {
+		d.message(d.scratch.ofDetached(rec))
+	}
+}
 
 func (d *digester) dropped(kind string, key proto.Message) {
 	if d.sum == nil {

@@ -25,7 +25,8 @@
 //  1. Give it a message and a field of Command in entry.proto, its answer a field of Outcome; say in the comment what makes a retry harmless.
 //  2. Add a case to (*State).applyCommand and write the rule in the file of its noun: look first, refuse with a Reason, write last, and
 //     write only through put… and drop…, which keep the counts, the digest and the effects right.
-//  3. New facts get a Record in snapshot.proto, a line in encode and one in load, and an invariant in Check.
+//  3. New facts get a Record in snapshot.proto, a line in encode and one in load, and an invariant in Check; those of a member a field of
+//     ProcRecord and, in record.go, one of record or its rareFacts.
 //  4. Teach fsmtest's generator to draw it, and tell its story in a script below testdata.
 //
 // # How to change a rule

@@ -32,9 +32,9 @@ func (s *State) applyDue(d *musterv1.Due) *musterv1.Outcome {
 	}
 	for _, p := range d.Detached {
 		m := memberOf(p)
-		if rec := s.detached[m]; rec != nil && rec.Proc.Incarnation == p.GetIncarnation() {
+		if rec := s.detached[m]; rec != nil && rec.incarnation == p.GetIncarnation() {
 			s.dropDetached(m)
-			s.targetDone(nil, rec.Proc, "its session has gone")
+			s.targetDone(nil, rec.ref(), "its session has gone")
 		}
 	}
 	return &musterv1.Outcome{}

@@ -10,51 +10,51 @@ import (
 )
 
 // rankEnded: a rank's program has ended, or counts as ended. Asked for by an open stop it is Stopped whatever the code.
-func (s *State) rankEnded(w *world, slot Slot, present *musterv1.ProcRecord, exit *musterv1.Exit) {
+func (s *State) rankEnded(w *world, slot Slot, present *record, exit *musterv1.Exit) {
 	s.cancelSpawn(w, present)
-	m := memberOf(present.Proc)
+	m := present.member()
 	exit = proto.CloneOf(exit)
 	exit.Failure = clip(exit.Failure)
 	lines := exit.LastLines
 	exit.LastLines = clip(lines) // all of them are kept for the first cause only
 	text := describeExit(exit)
-	rec := proto.CloneOf(present)
-	rec.Assignment.State, rec.Assignment.Exit = musterv1.Assignment_STATE_ENDED, exit
+	rec := present.clone()
+	rec.assignment.State, rec.assignment.Exit = musterv1.Assignment_STATE_ENDED, exit
 	switch {
-	case rec.Health == musterv1.Health_HEALTH_EXPIRED || rec.Health == musterv1.Health_HEALTH_CONNECTION_FAILURE:
-		rec.Cause = clip(rec.Cause + "; then it " + text)
-	case hasBegun(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE:
+	case rec.health == musterv1.Health_HEALTH_EXPIRED || rec.health == musterv1.Health_HEALTH_CONNECTION_FAILURE:
+		rec.setHealth(rec.health, clip(rec.cause()+"; then it "+text))
+	case hasBegun(rec) && rec.health != musterv1.Health_HEALTH_ALIVE:
 	case s.isAsked(w, rec):
-		rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, s.stops[w.rec.Stop].rec.Reason
+		rec.setHealth(musterv1.Health_HEALTH_STOPPED, s.stops[w.rec.Stop].rec.Reason)
 		if text == completedText {
 			text = "stopped"
 		} else {
 			text = "stopped: " + text
 		}
 	case exit.Code == 0 && exit.Signal == 0 && exit.Failure == "":
-		rec.Health, rec.Cause = musterv1.Health_HEALTH_COMPLETED, ""
+		rec.setHealth(musterv1.Health_HEALTH_COMPLETED, "")
 	default:
-		rec.Health, rec.Cause = musterv1.Health_HEALTH_FAILED, text
+		rec.setHealth(musterv1.Health_HEALTH_FAILED, text)
 	}
 	s.replaceMember(w, slot, rec)
-	s.emitMember(w, musterv1.Event_KIND_ENDED, m, clip(fmt.Sprintf("on %s: %s", rec.Machine, text)))
+	s.emitMember(w, musterv1.Event_KIND_ENDED, m, clip(fmt.Sprintf("on %s: %s", rec.machine(), text)))
 	full := proto.CloneOf(exit)
 	full.LastLines = clipTo(lines, maxLines)
-	if rec.Health == musterv1.Health_HEALTH_FAILED {
-		s.blame(w, rec, full, fmt.Sprintf("rank %d on %s %s", m.rank, rec.Machine, text))
+	if rec.health == musterv1.Health_HEALTH_FAILED {
+		s.blame(w, rec, full, fmt.Sprintf("rank %d on %s %s", m.rank, rec.machine(), text))
 	}
-	s.targetDone(w, rec.Proc, text)
-	s.settle(w, fmt.Sprintf("rank %d on %s %s", m.rank, rec.Machine, text))
+	s.targetDone(w, rec.ref(), text)
+	s.settle(w, fmt.Sprintf("rank %d on %s %s", m.rank, rec.machine(), text))
 }
 
 // isAsked: the rank's world is stopping and has asked it to end.
-func (s *State) isAsked(w *world, rec *musterv1.ProcRecord) bool {
+func (s *State) isAsked(w *world, rec *record) bool {
 	op := s.stops[w.rec.Stop]
 	if op == nil {
 		return false
 	}
-	i, ok := op.index[memberOf(rec.Proc)]
-	return ok && op.targets[i].Proc.Incarnation == rec.Proc.Incarnation
+	i, ok := op.index[rec.member()]
+	return ok && op.targets[i].Proc.Incarnation == rec.incarnation
 }
 
 // completedText is how an exit with success is told.
@@ -84,21 +84,21 @@ func describeExit(e *musterv1.Exit) string {
 }
 
 // blame notes the first cause of w's trouble.
-func (s *State) blame(w *world, rec *musterv1.ProcRecord, exit *musterv1.Exit, text string) {
-	if w.rec.FirstCause != nil && !s.outweighs(w, rec) || !s.knowsHosts() || rec.Proc.Role != musterv1.Role_ROLE_WORKER {
+func (s *State) blame(w *world, rec *record, exit *musterv1.Exit, text string) {
+	if w.rec.FirstCause != nil && !s.outweighs(w, rec) || !s.knowsHosts() || rec.role != musterv1.Role_ROLE_WORKER {
 		return
 	}
 	wrec := proto.CloneOf(w.rec)
 	keepCause(wrec, wrec.FirstCause)
 	wrec.FirstCause = &musterv1.Cause{
-		Rank: rec.Proc.Rank, Machine: rec.Machine, Exit: exit, Text: clip(text), AtNs: s.core.ClockNs, AtUnixMs: s.entry.wallMs,
+		Rank: rec.rank, Machine: rec.machine(), Exit: exit, Text: clip(text), AtNs: s.core.ClockNs, AtUnixMs: s.entry.wallMs,
 	}
 	s.putWorld(w, wrec)
 }
 
 // outweighs: what ends the world is its cause, though something else went wrong before.
-func (s *State) outweighs(w *world, rec *musterv1.ProcRecord) bool {
-	return s.HasBrake() && rec.Health == musterv1.Health_HEALTH_FAILED && w.rec.FirstCause.GetExit() == nil && w.rec.Stop == 0 && stopsOnFailure(w.rec.Spec)
+func (s *State) outweighs(w *world, rec *record) bool {
+	return s.HasBrake() && rec.health == musterv1.Health_HEALTH_FAILED && w.rec.FirstCause.GetExit() == nil && w.rec.Stop == 0 && stopsOnFailure(w.rec.Spec)
 }
 
 // stopIfFailed stops a world whose policy says so once a rank of it has failed.
@@ -110,19 +110,19 @@ func (s *State) stopIfFailed(w *world) {
 	if rec == nil {
 		return
 	}
-	text := clip(fmt.Sprintf("rank %d on %s %s", rec.Proc.Rank, rec.Machine, rec.Cause))
+	text := clip(fmt.Sprintf("rank %d on %s %s", rec.rank, rec.machine(), rec.cause()))
 	s.beginStop([]*world{w}, w.rec.Timeouts.GetProcTimeoutNs(), text, &musterv1.Condition{Status: musterv1.Status_STATUS_FAILED, Reason: text})
 }
 
 // firstFailed is the rank that failed first, or, where the trouble began otherwise, the lowest; nil if none has failed.
-func (s *State) firstFailed(w *world) *musterv1.ProcRecord {
+func (s *State) firstFailed(w *world) *record {
 	if c := w.rec.FirstCause; c != nil {
-		if _, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, c.Rank}); rec.GetHealth() == musterv1.Health_HEALTH_FAILED {
+		if _, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, c.Rank}); rec != nil && rec.health == musterv1.Health_HEALTH_FAILED {
 			return rec
 		}
 	}
 	for _, slot := range sorted(w.workers) {
-		if s.recs.at(slot).Health == musterv1.Health_HEALTH_FAILED {
+		if s.recs.at(slot).health == musterv1.Health_HEALTH_FAILED {
 			return s.recs.at(slot)
 		}
 	}
@@ -148,27 +148,27 @@ func (s *State) applyUndeliverable(u *musterv1.Undeliverable) *musterv1.Outcome 
 		m := memberOf(o.GetProc())
 		slot, rec := s.lookup(m)
 		waiting := s.pending[m]
-		if rec == nil || rec.Proc.Incarnation != o.GetProc().GetIncarnation() || len(waiting) == 0 || waiting[0].id != o.GetOrder() {
+		if rec == nil || rec.incarnation != o.GetProc().GetIncarnation() || len(waiting) == 0 || waiting[0].id != o.GetOrder() {
 			continue
 		}
 		if at, ok := s.deliveryDeadline(slot); !ok || s.entry.stampNs <= at {
 			continue
 		}
 		w := s.worlds[m.world]
-		rec = proto.CloneOf(rec)
-		rec.Health = musterv1.Health_HEALTH_CONNECTION_FAILURE
-		rec.Cause = fmt.Sprintf("order %d could not be delivered within %v", o.GetOrder(), nanoseconds(rec.Timeouts.GetDeliveryNs()))
+		rec = rec.clone()
+		rec.setHealth(musterv1.Health_HEALTH_CONNECTION_FAILURE,
+			fmt.Sprintf("order %d could not be delivered within %v", o.GetOrder(), nanoseconds(rec.timeouts.GetDeliveryNs())))
 		s.replaceMember(w, slot, rec)
-		s.verdict(rec.Proc, musterv1.Verdict_KIND_EXPIRED, 0)
-		text := fmt.Sprintf("%s on %s: %s", printMember(m), rec.Machine, rec.Cause)
+		s.verdict(rec.ref(), musterv1.Verdict_KIND_EXPIRED, 0)
+		text := fmt.Sprintf("%s on %s: %s", printMember(m), rec.machine(), rec.cause())
 		s.emitMember(w, musterv1.Event_KIND_UNDELIVERABLE, m, clip(text))
 		s.blame(w, rec, nil, text)
-		s.targetDone(w, rec.Proc, "could not be reached")
+		s.targetDone(w, rec.ref(), "could not be reached")
 		if m.role == musterv1.Role_ROLE_HOST && s.worlds[m.world] == w {
 			s.hostTargetsDone(w, m.rank)
 		}
 		s.settle(w, text)
-		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
+		if rec.mode == musterv1.Mode_MODE_MANAGING_SYSTEM && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
 			s.stopEverything(s.ownTimeouts(), text)
 		}
 	}

@@ -72,7 +72,7 @@ func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
 		r.MissingHostCount = hostsWanted(w.rec.Spec) - w.ready
 		r.MissingHosts = s.firstMissing(hostsWanted(w.rec.Spec), min(int(r.MissingHostCount), explainMost), func(rank uint32) bool {
 			_, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, rank})
-			return rec.GetHealth() != musterv1.Health_HEALTH_ALIVE
+			return !rec.isAlive()
 		})
 	}
 	looks := 0
@@ -151,18 +151,18 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 	}
 	r.Procs = append(r.Procs, s.viewProc(slot))
 	s.explainOrders(r, m, func(due) bool { return true })
-	if rec.Assignment != nil {
+	if rec.assignment != nil {
 		s.explainOrders(r, hostOf(w, m.rank), func(d due) bool { return d.subject == m })
-		if !hasBegun(rec) && rec.Assignment.Order == 0 {
+		if !hasBegun(rec) && rec.assignment.Order == 0 {
 			r.Notes = append(r.Notes, s.worldNotes(w, r)...)
 		}
-		if rec.Assignment.State == musterv1.Assignment_STATE_STARTED && !hasBegun(rec) {
+		if rec.assignment.State == musterv1.Assignment_STATE_STARTED && !hasBegun(rec) {
 			r.Notes = append(r.Notes, "its program runs and counts once it has joined (ready: join)")
 		}
 	}
 	s.sortOrders(r)
-	s.explainNext(r, Timer{Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation}, "it counts as Expired, unless it is heard before")
-	s.explainNext(r, Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}, "it counts as out of reach, unless it accepts its orders or is heard before")
+	s.explainNext(r, Timer{Kind: TimerMember, Slot: slot, ID: rec.incarnation}, "it counts as Expired, unless it is heard before")
+	s.explainNext(r, Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}, "it counts as out of reach, unless it accepts its orders or is heard before")
 	return true
 }
 

@@ -8,31 +8,38 @@ const maxInterned = 1 << 16
 // interner keeps one copy of strings that many members have in common, such as the names of their machines: each comes with a message of
 // its own, and there may be a million.
 type interner struct {
-	known map[string]string
+	known map[string]*string
 }
 
-func (i *interner) string(s string) string {
+// pointer to the copy that is kept; nil for the empty string.
+func (i *interner) pointer(s string) *string {
 	if s == "" {
-		return ""
+		return nil
 	}
 	if shared, ok := i.known[s]; ok {
 		return shared
 	}
 	if i.known == nil || len(i.known) >= maxInterned {
-		i.known = make(map[string]string)
+		i.known = make(map[string]*string)
 	}
-	i.known[s] = s
-	return s
+	kept := s // not s itself, or each call would allocate
+	i.known[s] = &kept
+	return &kept
 }
 
+func (i *interner) string(s string) string { return pointedAt(i.pointer(s)) }
+
+// pointedAt is the string that pointer was asked for.
+func pointedAt(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// labels that nobody else has seen yet.
 func (i *interner) labels(labels []*musterv1.Label) {
 	for _, l := range labels {
 		l.Key, l.Value = i.string(l.Key), i.string(l.Value)
 	}
-}
-
-// record shares what a new record has in common with others, which nobody else has seen yet.
-func (i *interner) record(rec *musterv1.ProcRecord) {
-	rec.Proc.World, rec.Machine = i.string(rec.Proc.World), i.string(rec.Machine)
-	i.labels(rec.Labels)
 }

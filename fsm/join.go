@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -36,7 +35,7 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	if s.core.Phase != musterv1.Phase_PHASE_RUNNING {
 		return s.refusePhase()
 	}
-	if slot, present := s.lookup(m); present.GetAssignment() != nil {
+	if slot, present := s.lookup(m); present.assigned() != nil {
 		return s.joinAssigned(s.worlds[m.world], slot, present, j)
 	}
 	if j.Issued < s.core.RestoreEpoch {
@@ -49,7 +48,7 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 	if out := s.mayJoin(w, j, m); out != nil {
 		return out
 	}
-	if old := s.detached[m]; old != nil && old.Proc.Incarnation > j.Issued {
+	if old := s.detached[m]; old != nil && old.incarnation > j.Issued {
 		return s.refuseStale(m)
 	}
 	if slot, present := s.lookup(m); present != nil {
@@ -70,10 +69,10 @@ func (s *State) applyJoin(j *musterv1.JoinRequest) *musterv1.Outcome {
 
 // sameJoin answers a repeated Join as it was answered before, whatever has become of its world since.
 func (s *State) sameJoin(m member, j *musterv1.JoinRequest) *musterv1.Outcome {
-	if _, present := s.lookup(m); present != nil && bytes.Equal(present.Nonce, j.Nonce) {
+	if _, present := s.lookup(m); present != nil && present.joinedWith(j.Nonce) {
 		return s.joined(s.worlds[m.world].rec.Generation, present)
 	}
-	if present := s.detached[m]; present != nil && bytes.Equal(present.Nonce, j.Nonce) {
+	if present := s.detached[m]; present != nil && present.joinedWith(j.Nonce) {
 		return s.joined(0, present)
 	}
 	return nil
@@ -100,17 +99,17 @@ func (s *State) mayJoin(w *world, j *musterv1.JoinRequest, m member) *musterv1.O
 }
 
 // maySupersede holds what depends on the present holder of the place.
-func (s *State) maySupersede(j *musterv1.JoinRequest, present *musterv1.ProcRecord, lastReport int64) *musterv1.Outcome {
-	m := memberOf(present.Proc)
-	if present.Proc.Incarnation > j.Issued {
+func (s *State) maySupersede(j *musterv1.JoinRequest, present *record, lastReport int64) *musterv1.Outcome {
+	m := present.member()
+	if present.incarnation > j.Issued {
 		return s.refuseStale(m)
 	}
-	holds := present.Health == musterv1.Health_HEALTH_ALIVE && s.core.ClockNs <= lastReport+present.Timeouts.GetLeaseNs()
-	if holds && present.Key != j.Key && !j.TakeOver && j.HolderGone != present.Proc.Incarnation {
+	holds := present.health == musterv1.Health_HEALTH_ALIVE && s.core.ClockNs <= lastReport+present.timeouts.GetLeaseNs()
+	if holds && present.key() != j.Key && !j.TakeOver && j.HolderGone != present.incarnation {
 		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
 			"%s is held by incarnation %d on machine %q (key %q) and its lease still runs: stop that one, wait %v, or join with take over",
-			printMember(m), present.Proc.Incarnation, present.Machine, present.Key,
-			nanoseconds(lastReport+present.Timeouts.GetLeaseNs()-s.core.ClockNs))
+			printMember(m), present.incarnation, present.machine(), present.key(),
+			nanoseconds(lastReport+present.timeouts.GetLeaseNs()-s.core.ClockNs))
 	}
 	return nil
 }
@@ -122,9 +121,9 @@ func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRe
 		s.supersede(w, m, slot, present)
 	}
 	s.supersedeDetached(m)
-	rec := s.newRecord(m, mode, j, w.rec.Timeouts)
+	rec := s.joining(m, mode, j, w.rec.Timeouts)
 	slot = s.putMember(w, rec, s.core.ClockNs)
-	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation})
+	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.incarnation})
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, "on "+j.Machine)
 	s.settle(w, fmt.Sprintf("rank %d was taken by a member that manages the system", m.rank)) // nothing else ends a Live spell here
 	return s.joined(w.rec.Generation, rec)
@@ -134,35 +133,37 @@ func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRe
 func (s *State) supersedeDetached(m member) {
 	if old := s.detached[m]; old != nil {
 		s.dropDetached(m)
-		s.verdict(old.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+		s.verdict(old.ref(), musterv1.Verdict_KIND_SUPERSEDED, 0)
 	}
 }
 
-func (s *State) newRecord(m member, mode musterv1.Mode, j *musterv1.JoinRequest, timeouts *musterv1.Timeouts) *musterv1.ProcRecord {
-	rec := &musterv1.ProcRecord{
-		Proc: m.ref(s.draw()), Nonce: j.Nonce, Key: j.Key, Machine: j.Machine, Address: j.Address, Labels: j.Labels,
-		Mode: mode, Health: musterv1.Health_HEALTH_ALIVE, Timeouts: timeouts,
-	}
-	s.shared.record(rec)
+// joining is the record of who joins by j.
+func (s *State) joining(m member, mode musterv1.Mode, j *musterv1.JoinRequest, timeouts *musterv1.Timeouts) *record {
+	s.shared.labels(j.Labels)
+	rec := s.newRecord(m, mode, timeouts)
+	rec.machineName, rec.health = s.shared.pointer(j.Machine), musterv1.Health_HEALTH_ALIVE
+	rec.setNonce(j.Nonce)
+	rec.setTexts(j.Key, j.Address)
+	rec.setLabels(j.Labels)
 	return rec
 }
 
 // supersede sends the present holder to the history.
-func (s *State) supersede(w *world, m member, slot Slot, present *musterv1.ProcRecord) {
-	text := fmt.Sprintf("incarnation %d on %s", present.Proc.Incarnation, present.Machine)
-	if present.Health != musterv1.Health_HEALTH_ALIVE {
-		text += ", was " + HealthName(present.Health)
-		if present.Cause != "" {
-			text += ": " + present.Cause
+func (s *State) supersede(w *world, m member, slot Slot, present *record) {
+	text := fmt.Sprintf("incarnation %d on %s", present.incarnation, present.machine())
+	if present.health != musterv1.Health_HEALTH_ALIVE {
+		text += ", was " + HealthName(present.health)
+		if present.cause() != "" {
+			text += ": " + present.cause()
 		}
 	}
 	s.emitMember(w, musterv1.Event_KIND_PROC_SUPERSEDED, m, clip(text))
-	s.verdict(present.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+	s.verdict(present.ref(), musterv1.Verdict_KIND_SUPERSEDED, 0)
 }
 
-func (s *State) joined(generation uint64, rec *musterv1.ProcRecord) *musterv1.Outcome {
+func (s *State) joined(generation uint64, rec *record) *musterv1.Outcome {
 	r := &musterv1.JoinResponse{
-		Proc: rec.Proc, Timeouts: rec.Timeouts, Generation: generation, HighestOrder: rec.HighestOrder,
+		Proc: rec.ref(), Timeouts: rec.timeouts, Generation: generation, HighestOrder: rec.highestOrder,
 		Number: s.core.Number, Epoch: s.core.Epoch,
 	}
 	if s.HasBrake() && s.core.Settings.GetOrphanStop() {
@@ -175,19 +176,19 @@ func (s *State) joined(generation uint64, rec *musterv1.ProcRecord) *musterv1.Ou
 func (s *State) joinDetached(j *musterv1.JoinRequest, m member) *musterv1.Outcome {
 	if _, present := s.lookup(m); present != nil {
 		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
-			"%s is a member of its world (incarnation %d): a detached member cannot take its place", printMember(m), present.Proc.Incarnation)
+			"%s is a member of its world (incarnation %d): a detached member cannot take its place", printMember(m), present.incarnation)
 	}
 	if present := s.detached[m]; present != nil {
-		if present.Proc.Incarnation > j.Issued {
+		if present.incarnation > j.Issued {
 			return s.refuseStale(m)
 		}
-		s.verdict(present.Proc, musterv1.Verdict_KIND_SUPERSEDED, 0)
+		s.verdict(present.ref(), musterv1.Verdict_KIND_SUPERSEDED, 0)
 	} else if s.core.LastDetachedRemoval > j.Issued {
 		return s.refuseStale(m)
 	} else if len(s.detached) >= maxDetached {
 		return refuse(musterv1.Reason_REASON_FULL, "the address book holds %d detached members: let some leave", len(s.detached))
 	}
-	rec := s.newRecord(m, musterv1.Mode_MODE_DETACHED, j, s.core.Settings.GetTimeouts())
+	rec := s.joining(m, musterv1.Mode_MODE_DETACHED, j, s.core.Settings.GetTimeouts())
 	s.putDetached(rec)
 	return s.joined(0, rec)
 }
@@ -195,12 +196,12 @@ func (s *State) joinDetached(j *musterv1.JoinRequest, m member) *musterv1.Outcom
 // maxDetached bounds the address book of Detached members.
 const maxDetached = 1 << 17
 
-func (s *State) putDetached(rec *musterv1.ProcRecord) {
-	if elsewhere(s.detached[memberOf(rec.Proc)], rec) {
-		s.moved(rec.Proc)
+func (s *State) putDetached(rec *record) {
+	if elsewhere(s.detached[rec.member()], rec) {
+		s.moved(rec)
 	}
-	s.detached[memberOf(rec.Proc)] = rec
-	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: rec}})
+	s.detached[rec.member()] = rec
+	s.entry.digest.detached(rec)
 }
 
 func (s *State) dropDetached(m member) {
@@ -208,8 +209,8 @@ func (s *State) dropDetached(m member) {
 	delete(s.detached, m)
 	s.setPending(m, nil)
 	s.core.LastDetachedRemoval = s.core.Number
-	s.moved(rec.Proc)
-	s.entry.digest.dropped("detached", rec.Proc)
+	s.moved(rec)
+	s.entry.digest.dropped("detached", rec.ref())
 }
 
 // applyLeave ends a membership whatever its health. What carries that incarnation afterwards has no effect. A program that a host has
@@ -218,30 +219,30 @@ func (s *State) applyLeave(l *musterv1.LeaveRequest) *musterv1.Outcome {
 	s.draw()
 	m := memberOf(l.Proc)
 	removed := false
-	if slot, present := s.lookup(m); s.HasBrake() && present.GetAssignment() != nil {
-		removed = present.Proc.Incarnation == l.Proc.GetIncarnation() && present.Assignment.Claimed
+	if slot, present := s.lookup(m); s.HasBrake() && present.assigned() != nil {
+		removed = present.incarnation == l.Proc.GetIncarnation() && present.assignment.Claimed
 		if removed {
 			s.unclaim(s.worlds[m.world], slot, present)
 		}
-	} else if present != nil && present.Proc.Incarnation == l.Proc.GetIncarnation() {
+	} else if present != nil && present.incarnation == l.Proc.GetIncarnation() {
 		removed = true
 		w := s.worlds[m.world]
 		s.dropMember(w, slot)
 		text := "left"
-		if present.Health != musterv1.Health_HEALTH_ALIVE {
-			text = "left, was " + HealthName(present.Health)
+		if present.health != musterv1.Health_HEALTH_ALIVE {
+			text = "left, was " + HealthName(present.health)
 		}
 		s.emitMember(w, musterv1.Event_KIND_PROC_LEFT, m, text)
 		s.noteRemoval(w)
-		s.targetDone(w, present.Proc, "left")
+		s.targetDone(w, present.ref(), "left")
 		if m.role == musterv1.Role_ROLE_HOST {
 			s.hostLeft(w, m.rank, present)
 		}
 		s.settle(w, fmt.Sprintf("rank %d left", m.rank))
-	} else if d := s.detached[m]; d != nil && d.Proc.Incarnation == l.Proc.GetIncarnation() {
+	} else if d := s.detached[m]; d != nil && d.incarnation == l.Proc.GetIncarnation() {
 		removed = true
 		s.dropDetached(m)
-		s.targetDone(nil, d.Proc, "left")
+		s.targetDone(nil, d.ref(), "left")
 	}
 	return &musterv1.Outcome{Body: &musterv1.Outcome_Leave{Leave: &musterv1.LeaveResponse{Removed: removed, Number: s.core.Number}}}
 }

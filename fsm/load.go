@@ -150,19 +150,20 @@ func (l *loader) load(r *musterv1.Record) error {
 		if proto.Equal(b.Proc.Timeouts, w.rec.Timeouts) {
 			b.Proc.Timeouts = w.rec.Timeouts // shared in memory
 		}
-		s.shared.record(b.Proc)
-		last := b.Proc.LastReportNs
-		b.Proc.LastReportNs = 0
-		slot := s.putMember(w, b.Proc, last)
-		if b.Proc.Assignment.GetDueNs() != 0 {
+		rec := s.shared.recordOf(b.Proc)
+		slot := s.putMember(w, rec, b.Proc.LastReportNs)
+		if rec.assignment.GetDueNs() != 0 {
 			l.assigned = append(l.assigned, slot)
 		}
-		if d, ok := spawnDue(w, b.Proc); ok && b.Proc.Proc.Role != musterv1.Role_ROLE_HOST {
-			s.loadPending(hostOf(w, b.Proc.Proc.Rank), d)
+		if d, ok := spawnDue(rec); ok && rec.role != musterv1.Role_ROLE_HOST {
+			s.loadPending(hostOf(w, rec.rank), d)
 		}
 	case *musterv1.Record_Detached:
-		s.shared.record(b.Detached)
-		s.detached[memberOf(b.Detached.Proc)] = b.Detached
+		rec := s.shared.recordOf(b.Detached)
+		f := rec.facts()
+		f.lastReportNs = b.Detached.LastReportNs
+		rec.setFacts(f)
+		s.detached[rec.member()] = rec
 	case *musterv1.Record_Stop:
 		op := newStop()
 		op.rec = b.Stop

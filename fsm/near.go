@@ -94,9 +94,9 @@ func (w *world) checkNear() error {
 }
 
 // aliveIncarnation is what State.alive holds of a member.
-func aliveIncarnation(rec *musterv1.ProcRecord) uint64 {
-	if rec.Health != musterv1.Health_HEALTH_ALIVE {
+func aliveIncarnation(rec *record) uint64 {
+	if rec.health != musterv1.Health_HEALTH_ALIVE {
 		return 0
 	}
-	return rec.Proc.Incarnation
+	return rec.incarnation
 }

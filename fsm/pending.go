@@ -54,7 +54,7 @@ func (s *State) order(to *musterv1.ProcRef, d due) *musterv1.Order {
 		op := s.stops[d.operation]
 		_, rec := s.lookup(d.subject)
 		o.What = &musterv1.Order_StopRank{StopRank: &musterv1.StopRankOrder{
-			Proc: rec.GetProc(), SpawnedBy: rec.GetAssignment().GetOrder(), Operation: d.operation,
+			Proc: rec.ref(), SpawnedBy: rec.assigned().GetOrder(), Operation: d.operation,
 			ProcTimeoutNs: s.procTimeout(op.rec.ProcTimeoutNs, s.worlds[d.subject.world]), Reason: op.rec.Reason,
 		}}
 	default:
@@ -77,7 +77,7 @@ func (s *State) spawnOrder(m member) *musterv1.SpawnOrder {
 	from, to := ranksOf(w.rec.Spec, host.rank)
 	n, _ := wanted(w.rec.Spec)
 	return &musterv1.SpawnOrder{
-		Proc: rec.Proc, Generation: w.rec.Generation, Exec: w.rec.Spec.Exec, WorldSize: n,
+		Proc: rec.ref(), Generation: w.rec.Generation, Exec: w.rec.Spec.Exec, WorldSize: n,
 		LocalRank: m.rank - from, LocalWorldSize: to - from, HostRank: host.rank, Hosts: hostsWanted(w.rec.Spec),
 		MasterAddress: w.rec.MasterAddress, MasterPort: w.rec.MasterPort, ProcTimeoutNs: w.rec.Timeouts.GetProcTimeoutNs(),
 	}
@@ -118,12 +118,12 @@ func (s *State) pend(addressee member, d due) {
 	} else if len(s.pending[addressee]) == 1 {
 		s.timeDelivery(slot, rec)
 	}
-	s.announce(rec.Proc)
+	s.announce(rec)
 }
 
 // timeDelivery tells the leader by when a member must have confirmed its oldest order, if it has one.
-func (s *State) timeDelivery(slot Slot, rec *musterv1.ProcRecord) {
-	t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}
+func (s *State) timeDelivery(slot Slot, rec *record) {
+	t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}
 	var ok bool
 	if t.AtNs, ok = s.Deadline(t); ok {
 		s.timer(t)
@@ -131,10 +131,10 @@ func (s *State) timeDelivery(slot Slot, rec *musterv1.ProcRecord) {
 }
 
 // announce has the leader look at what a member has to be told.
-func (s *State) announce(p *musterv1.ProcRef) {
+func (s *State) announce(rec *record) {
 	orders := s.entry.effects.Orders
-	if n := len(orders); n == 0 || orders[n-1] != p {
-		s.entry.effects.Orders = append(orders, p)
+	if n := len(orders); n == 0 || orders[n-1].Incarnation != rec.incarnation || memberOf(orders[n-1]) != rec.member() {
+		s.entry.effects.Orders = append(orders, rec.ref())
 	}
 }
 
@@ -156,12 +156,12 @@ func (s *State) confirm(p *musterv1.ProcRef, highest uint64, port uint32) {
 	if detached {
 		rec = s.detached[m]
 	}
-	if rec == nil || rec.Proc.Incarnation != p.GetIncarnation() {
+	if rec == nil || rec.incarnation != p.GetIncarnation() {
 		return
 	}
-	if highest > rec.HighestOrder && highest <= s.core.Number {
-		rec = proto.CloneOf(rec)
-		rec.HighestOrder = highest
+	if highest > rec.highestOrder && highest <= s.core.Number {
+		rec = rec.clone()
+		rec.highestOrder = highest
 		if detached {
 			s.putDetached(rec)
 		} else {
@@ -185,8 +185,8 @@ func (s *State) accepted(addressee member, highest uint64) {
 	for _, d := range waiting[:n] {
 		if d.kind == dueSpawn {
 			slot, rec := s.lookup(d.subject)
-			rec = proto.CloneOf(rec)
-			rec.Assignment.State = musterv1.Assignment_STATE_ACCEPTED
+			rec = rec.clone()
+			rec.assignment.State = musterv1.Assignment_STATE_ACCEPTED
 			s.replaceMember(s.worlds[d.subject.world], slot, rec)
 		} else if op := s.stops[d.operation]; op != nil {
 			i := op.index[d.subject]
@@ -198,12 +198,12 @@ func (s *State) accepted(addressee member, highest uint64) {
 }
 
 // spawnDue is the order that a rank's host has still to accept, if there is one.
-func spawnDue(w *world, rec *musterv1.ProcRecord) (d due, ok bool) {
-	a := rec.Assignment
+func spawnDue(rec *record) (d due, ok bool) {
+	a := rec.assignment
 	if a.GetState() != musterv1.Assignment_STATE_ASSIGNED || a.GetOrder() == 0 {
 		return due{}, false
 	}
-	return due{id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: memberOf(rec.Proc)}, true
+	return due{id: a.Order, dueNs: a.DueNs, kind: dueSpawn, subject: rec.member()}, true
 }
 
 // hasStopDue tells whether a target has still to accept an order.

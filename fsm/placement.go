@@ -39,9 +39,9 @@ func hostOf(w *world, rank uint32) member {
 }
 
 // isReadyHost: a host with ranks that is there.
-func isReadyHost(w *world, rec *musterv1.ProcRecord) bool {
-	return rec.Proc.Role == musterv1.Role_ROLE_HOST && rec.Health == musterv1.Health_HEALTH_ALIVE &&
-		rec.Proc.Rank < hostsWanted(w.rec.GetSpec())
+func isReadyHost(w *world, rec *record) bool {
+	return rec.role == musterv1.Role_ROLE_HOST && rec.health == musterv1.Health_HEALTH_ALIVE &&
+		rec.rank < hostsWanted(w.rec.GetSpec())
 }
 
 // recountReady counts anew after w's spec has changed.
@@ -120,22 +120,21 @@ func (s *State) assignRanks(w *world, host uint32) {
 	for rank := from; rank < to; rank++ {
 		m := member{w.rec.World, musterv1.Role_ROLE_WORKER, rank}
 		slot, present := s.lookup(m)
-		if present != nil && (present.Assignment != nil || isHealthy(present) || present.Health == musterv1.Health_HEALTH_ALIVE) {
+		if present != nil && (present.assignment != nil || isHealthy(present) || present.health == musterv1.Health_HEALTH_ALIVE) {
 			continue
 		}
 		if present != nil {
 			s.supersede(w, m, slot, present)
 		}
 		s.supersedeDetached(m)
-		s.putMember(w, &musterv1.ProcRecord{
-			Proc: m.ref(s.draw()), Key: h.Key, Machine: h.Machine, Mode: musterv1.Mode_MODE_MANAGED_BY_SYSTEM, Timeouts: w.rec.Timeouts,
-			Assignment: &musterv1.Assignment{State: musterv1.Assignment_STATE_ASSIGNED},
-		}, s.core.ClockNs)
+		rec := s.newRecord(m, musterv1.Mode_MODE_MANAGED_BY_SYSTEM, w.rec.Timeouts)
+		rec.assign(h)
+		s.putMember(w, rec, s.core.ClockNs)
 		given = append(given, rank)
 	}
 	if len(given) > 0 {
 		s.emitMembers(w, musterv1.Event_KIND_ASSIGNED, musterv1.Role_ROLE_WORKER, given,
-			clip(fmt.Sprintf("to host rank %d on %s", host, h.Machine)))
+			clip(fmt.Sprintf("to host rank %d on %s", host, h.machine())))
 	}
 }
 
@@ -169,13 +168,13 @@ func (s *State) orderSpawns(w *world) {
 }
 
 // setMaster notes where the procs meet: at what host rank 0 advertises, or, with nil, not yet anywhere.
-func (s *State) setMaster(w *world, first *musterv1.ProcRecord, port uint32) {
+func (s *State) setMaster(w *world, first *record, port uint32) {
 	rec := proto.CloneOf(w.rec)
 	rec.MasterAddress, rec.MasterPort, rec.MasterHost = "", port, 0
 	if first != nil {
 		rec.MasterAddress = masterAddress(first)
 		if s.HasBrake() {
-			rec.MasterHost = first.Proc.Incarnation
+			rec.MasterHost = first.incarnation
 		}
 	}
 	s.putWorld(w, rec)
@@ -184,13 +183,13 @@ func (s *State) setMaster(w *world, first *musterv1.ProcRecord, port uint32) {
 // metElsewhere: the procs were told to meet at an earlier host rank 0's.
 func (s *State) metElsewhere(w *world) bool {
 	_, first := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, 0})
-	return w.rec.MasterHost != 0 && first != nil && first.Proc.Incarnation != w.rec.MasterHost
+	return w.rec.MasterHost != 0 && first != nil && first.incarnation != w.rec.MasterHost
 }
 
 // anyRuns tells whether a host has accepted to run a rank that has not ended, those of except apart, which ascend.
 func (s *State) anyRuns(w *world, except []uint32) bool {
 	for rank, slot := range sorted(w.workers) {
-		switch s.recs.at(slot).GetAssignment().GetState() {
+		switch s.recs.at(slot).assigned().GetState() {
 		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
 			if _, found := slices.BinarySearch(except, rank); !found {
 				return true
@@ -206,24 +205,24 @@ func (s *State) orderSpawnsOf(w *world, host uint32) {
 	for rank := from; rank < to; rank++ {
 		m := member{w.rec.World, musterv1.Role_ROLE_WORKER, rank}
 		slot, rec := s.lookup(m)
-		a := rec.GetAssignment()
+		a := rec.assigned()
 		if a.GetState() != musterv1.Assignment_STATE_ASSIGNED || a.GetOrder() != 0 {
 			continue
 		}
-		rec = proto.CloneOf(rec)
-		rec.Assignment.Order, rec.Assignment.DueNs = s.draw(), s.core.ClockNs
+		rec = rec.clone()
+		rec.assignment.Order, rec.assignment.DueNs = s.draw(), s.core.ClockNs
 		s.replaceMember(w, slot, rec)
-		s.pend(hostOf(w, rank), due{id: rec.Assignment.Order, dueNs: s.core.ClockNs, kind: dueSpawn, subject: m})
+		s.pend(hostOf(w, rank), due{id: rec.assignment.Order, dueNs: s.core.ClockNs, kind: dueSpawn, subject: m})
 	}
 }
 
 // masterAddress is what a host advertises, as procs are told it: without a scheme.
-func masterAddress(host *musterv1.ProcRecord) string {
-	if _, rest, found := strings.Cut(host.GetAddress(), ":"); found && rest != "" {
+func masterAddress(host *record) string {
+	if _, rest, found := strings.Cut(host.address(), ":"); found && rest != "" {
 		return rest
 	}
-	if host.GetMachine() != "" {
-		return host.Machine
+	if host.machine() != "" {
+		return host.machine()
 	}
 	return "localhost"
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	musterv1 "muster/proto/muster/v1"
 
 	"muster/fsm/id"
@@ -70,7 +68,7 @@ func (s *State) reportMember(g *musterv1.ReportGroup, w *world, m member, slot S
 		return s.unknownOrEnded(m, g.Number, 0)
 	}
 	rec := s.recs.at(slot)
-	if rec.Proc.Incarnation > g.Number {
+	if rec.incarnation > g.Number {
 		return &musterv1.Verdict{Proc: m.ref(0), Kind: musterv1.Verdict_KIND_SUPERSEDED}
 	}
 	return s.renew(w, slot, rec)
@@ -88,25 +86,25 @@ func (s *State) reportOne(r *musterv1.ProcReport) *musterv1.Verdict {
 		if v := s.renewHeld(w, slot, rec); v != nil {
 			return v
 		}
-		if s.HasBrake() && rec.Health == musterv1.Health_HEALTH_ALIVE && !rec.Assignment.Claimed {
+		if s.HasBrake() && rec.health == musterv1.Health_HEALTH_ALIVE && !rec.assignment.Claimed {
 			s.actorsFailed(w, slot, rec, r.FailedActors)
 		}
 		return nil
 	}
 	incarnation := r.Proc.GetIncarnation()
-	if d := s.detached[m]; d != nil && d.Proc.Incarnation == incarnation {
+	if d := s.detached[m]; d != nil && d.incarnation == incarnation {
 		return nil
 	}
 	slot, rec := s.lookup(m)
 	switch {
-	case rec == nil, rec.Proc.Incarnation < incarnation:
+	case rec == nil, rec.incarnation < incarnation:
 		return s.unknownOrEnded(m, incarnation, incarnation)
-	case rec.Proc.Incarnation > incarnation:
+	case rec.incarnation > incarnation:
 		return s.Outlived(r.Proc)
 	}
 	w := s.worlds[m.world]
 	ended := s.HasBrake() && r.Health != musterv1.Health_HEALTH_UNSPECIFIED
-	if ended && r.Health == rec.Health {
+	if ended && r.Health == rec.health {
 		return nil // said before
 	}
 	if v := s.renew(w, slot, rec); v != nil {
@@ -131,21 +129,21 @@ func (s *State) Outlived(p *musterv1.ProcRef) *musterv1.Verdict {
 }
 
 // renew dates the last report of a member that is alive, and has a verdict for any other.
-func (s *State) renew(w *world, slot Slot, rec *musterv1.ProcRecord) *musterv1.Verdict {
-	switch rec.Health {
+func (s *State) renew(w *world, slot Slot, rec *record) *musterv1.Verdict {
+	switch rec.health {
 	case musterv1.Health_HEALTH_ALIVE:
 		s.lastReport.set(slot, s.core.ClockNs)
 		return nil
 	case musterv1.Health_HEALTH_UNSPECIFIED:
 		return nil // its host has still to start it
 	case musterv1.Health_HEALTH_EXPIRED, musterv1.Health_HEALTH_CONNECTION_FAILURE:
-		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_EXPIRED}
+		return &musterv1.Verdict{Proc: rec.ref(), Kind: musterv1.Verdict_KIND_EXPIRED}
 	default:
 		status := w.rec.Condition.Status
 		if w.rec.End != nil {
 			status = w.rec.End.Status // it is not over for the others yet
 		}
-		return &musterv1.Verdict{Proc: rec.Proc, Kind: musterv1.Verdict_KIND_ENDED, Status: status}
+		return &musterv1.Verdict{Proc: rec.ref(), Kind: musterv1.Verdict_KIND_ENDED, Status: status}
 	}
 }
 
@@ -158,28 +156,30 @@ func (s *State) unknownOrEnded(m member, number, incarnation uint64) *musterv1.V
 }
 
 // actorsFailed keeps the first cause of each failed actor. One failed actor makes its proc unhealthy.
-func (s *State) actorsFailed(w *world, slot Slot, rec *musterv1.ProcRecord, failed []*musterv1.FailedActor) {
-	rec = proto.CloneOf(rec)
+func (s *State) actorsFailed(w *world, slot Slot, rec *record, failed []*musterv1.FailedActor) {
+	actors, count := slices.Clone(rec.failedActors()), rec.failedActorCount()
 	var fresh []*musterv1.FailedActor
 	more := false
 	for _, f := range failed {
-		i, found := slices.BinarySearchFunc(rec.FailedActors, f, compareActors)
+		i, found := slices.BinarySearchFunc(actors, f, compareActors)
 		if found {
 			continue
 		}
-		if len(rec.FailedActors) == maxFailedActors {
-			more = rec.FailedActorCount == maxFailedActors
-			rec.FailedActorCount = maxFailedActors + 1 // and more: which ones is not known any more
+		if len(actors) == maxFailedActors {
+			more = count == maxFailedActors
+			count = maxFailedActors + 1 // and more: which ones is not known any more
 			continue
 		}
 		fresh = append(fresh, f)
-		rec.FailedActors = slices.Insert(rec.FailedActors, i, f)
-		rec.FailedActorCount++
+		actors = slices.Insert(actors, i, f)
+		count++
 	}
 	if len(fresh) == 0 && !more {
 		return
 	}
-	m := memberOf(rec.Proc)
+	m := rec.member()
+	rec = rec.clone()
+	rec.setFailedActors(actors, count)
 	s.replaceMember(w, slot, rec)
 	if len(fresh) == 0 {
 		return
@@ -241,29 +241,28 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		return &musterv1.Outcome{}
 	}
 	var rounds []*round
-	var managing *musterv1.ProcRef
+	var managing *record
 	for _, p := range e.Procs {
 		m := memberOf(p)
 		slot, rec := s.lookup(m)
-		if rec == nil || rec.Proc.Incarnation != p.GetIncarnation() || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
+		if rec == nil || rec.incarnation != p.GetIncarnation() || rec.health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
 			continue
 		}
 		if s.entry.stampNs <= s.expiryDeadline(rec, s.lastReport.at(slot)) {
 			continue
 		}
 		w := s.worlds[m.world]
-		rec = proto.CloneOf(rec)
-		rec.Health = musterv1.Health_HEALTH_EXPIRED
-		rec.Cause = fmt.Sprintf("silent for longer than its lease of %v", nanoseconds(rec.Timeouts.GetLeaseNs()))
+		rec = rec.clone()
+		rec.setHealth(musterv1.Health_HEALTH_EXPIRED, fmt.Sprintf("silent for longer than its lease of %v", nanoseconds(rec.timeouts.GetLeaseNs())))
 		s.replaceMember(w, slot, rec)
-		s.verdict(rec.Proc, musterv1.Verdict_KIND_EXPIRED, 0)
+		s.verdict(rec.ref(), musterv1.Verdict_KIND_EXPIRED, 0)
 		s.entry.effects.Expired++
-		if rec.Mode == musterv1.Mode_MODE_MANAGING_SYSTEM && managing == nil {
-			managing = rec.Proc
+		if rec.mode == musterv1.Mode_MODE_MANAGING_SYSTEM && managing == nil {
+			managing = rec
 		}
-		s.blame(w, rec, nil, fmt.Sprintf("rank %d on %s was %s", m.rank, rec.Machine, rec.Cause))
+		s.blame(w, rec, nil, fmt.Sprintf("rank %d on %s was %s", m.rank, rec.machine(), rec.cause()))
 		if n := len(rounds); n == 0 || rounds[n-1].w != w || rounds[n-1].role != m.role {
-			rounds = append(rounds, &round{w: w, role: m.role, text: fmt.Sprintf("on %s: %s", rec.Machine, rec.Cause)})
+			rounds = append(rounds, &round{w: w, role: m.role, text: fmt.Sprintf("on %s: %s", rec.machine(), rec.cause())})
 		}
 		r := rounds[len(rounds)-1]
 		r.ranks = append(r.ranks, m.rank)
@@ -278,7 +277,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 		s.emitMembers(r.w, musterv1.Event_KIND_PROC_EXPIRED, r.role, r.ranks, clip(text))
 		for _, rank := range r.ranks {
 			if _, rec := s.lookup(member{r.w.rec.World, r.role, rank}); rec != nil {
-				s.targetDone(r.w, rec.Proc, "expired")
+				s.targetDone(r.w, rec.ref(), "expired")
 			}
 			if r.role == musterv1.Role_ROLE_HOST && s.worlds[r.w.rec.World] == r.w {
 				s.hostTargetsDone(r.w, rank)
@@ -288,7 +287,7 @@ func (s *State) applyExpire(e *musterv1.Expire) *musterv1.Outcome {
 	}
 	if managing != nil && s.core.Phase == musterv1.Phase_PHASE_RUNNING {
 		s.stopEverything(s.ownTimeouts(),
-			fmt.Sprintf("%s, which manages the system, has expired", printMember(memberOf(managing))))
+			fmt.Sprintf("%s, which manages the system, has expired", printMember(managing.member())))
 	}
 	return &musterv1.Outcome{}
 }

@@ -46,7 +46,7 @@ func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *must
 	var ranks []uint32
 	if len(q.GetRanks()) == 0 {
 		for rank, slot := range sorted(w.workers) {
-			if rec := s.recs.at(slot); rec.Assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.Health != musterv1.Health_HEALTH_ALIVE) {
+			if rec := s.recs.at(slot); rec.assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.health != musterv1.Health_HEALTH_ALIVE) {
 				ranks = append(ranks, rank)
 			}
 		}
@@ -62,7 +62,7 @@ func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *must
 		if n, definite := wanted(w.rec.Spec); definite && rank >= n {
 			return nil, refuseField(musterv1.Reason_REASON_RANK_OUT_OF_RANGE, "ranks", "rank %d is outside world %s, whose shape has ranks 0 to %d", rank, w.rec.World, n-1)
 		}
-		if rec == nil || rec.Assignment == nil {
+		if rec == nil || rec.assignment == nil {
 			return nil, refuseField(musterv1.Reason_REASON_CONTRADICTS, "ranks",
 				"no host runs rank %d of world %s: what joined by itself is restarted where it was started", rank, w.rec.World)
 		}
@@ -85,10 +85,9 @@ func (s *State) restartRank(w *world, rank uint32) {
 	slot, present := s.lookup(m)
 	s.supersede(w, m, slot, present)
 	s.cancelSpawn(w, present)
-	s.replaceMember(w, slot, &musterv1.ProcRecord{
-		Proc: m.ref(s.draw()), Key: present.Key, Machine: present.Machine, Mode: present.Mode, Timeouts: w.rec.Timeouts,
-		Assignment: &musterv1.Assignment{State: musterv1.Assignment_STATE_ASSIGNED},
-	})
+	rec := s.newRecord(m, present.mode, w.rec.Timeouts)
+	rec.assign(present)
+	s.replaceMember(w, slot, rec)
 }
 
 func (s *State) refuseNoWorld(name string) *musterv1.Outcome {

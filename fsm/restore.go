@@ -210,8 +210,8 @@ func (s *State) shiftTimes(ns int64, assigned []Slot) {
 		}
 	}
 	for _, slot := range assigned {
-		rec := proto.CloneOf(s.recs.at(slot))
-		rec.Assignment.DueNs += ns
+		rec := s.recs.at(slot).clone()
+		rec.assignment.DueNs += ns
 		s.recs.set(slot, rec)
 	}
 	for _, waiting := range sortedMembers(s.pending) {

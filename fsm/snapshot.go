@@ -38,9 +38,9 @@ type Frozen struct {
 	core       *musterv1.CoreRecord
 	nodes      []*musterv1.NodeRecord
 	worlds     []*musterv1.WorldRecord
-	recs       pages[*musterv1.ProcRecord]
+	recs       pages[*record]
 	lastReport pages[int64]
-	detached   []*musterv1.ProcRecord
+	detached   []*record
 	stops      []*musterv1.StopRecord
 	targets    [][]*musterv1.StopTarget
 	ended      []*musterv1.WorldRecord
@@ -122,18 +122,12 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	for _, w := range f.worlds {
 		put(&musterv1.Record{Body: &musterv1.Record_World{World: w}})
 	}
-	proc := &musterv1.ProcRecord{}
-	record := &musterv1.Record{Body: &musterv1.Record_Proc{Proc: proc}}
+	message := newRecordMessage()
 	for _, slot := range f.inOrder() {
-		rec := f.recs.at(slot)
-		proc.Proc, proc.Nonce, proc.Key, proc.Machine, proc.Address, proc.Labels = rec.Proc, rec.Nonce, rec.Key, rec.Machine, rec.Address, rec.Labels
-		proc.Mode, proc.Health, proc.Cause, proc.Timeouts = rec.Mode, rec.Health, rec.Cause, rec.Timeouts
-		proc.FailedActors, proc.FailedActorCount = rec.FailedActors, rec.FailedActorCount
-		proc.HighestOrder, proc.Assignment, proc.LastReportNs = rec.HighestOrder, rec.Assignment, f.lastReport.at(slot)
-		put(record)
+		put(message.ofMember(f.recs.at(slot), f.lastReport.at(slot)))
 	}
-	for _, d := range f.detached {
-		put(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: d}})
+	for _, rec := range f.detached {
+		put(message.ofDetached(rec))
 	}
 	for _, op := range f.stops {
 		put(&musterv1.Record{Body: &musterv1.Record_Stop{Stop: op}})
@@ -174,7 +168,7 @@ func (f *Frozen) inOrder() []Slot {
 	places := make([]place, 0, f.recs.len())
 	for slot, rec := range f.recs.all() {
 		if rec != nil {
-			places = append(places, place{ordinal[rec.Proc.World]<<34 | uint64(rec.Proc.Role)<<32 | uint64(rec.Proc.Rank), slot})
+			places = append(places, place{ordinal[rec.world()]<<34 | uint64(rec.role)<<32 | uint64(rec.rank), slot})
 		}
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })

@@ -126,7 +126,7 @@ type State struct {
 	nodes        map[string]*musterv1.NodeRecord
 	worlds       map[string]*world
 	byGeneration map[uint64]*world
-	detached     map[member]*musterv1.ProcRecord
+	detached     map[member]*record
 	stops        map[uint64]*stop
 	ended        []*musterv1.WorldRecord // oldest end first
 	requests     requestTable
@@ -135,7 +135,7 @@ type State struct {
 
 	// Members, by slot. Records are replaced, never changed; last reports have a column of their own, since they are what
 	// changes all the time.
-	recs       column[*musterv1.ProcRecord]
+	recs       column[*record]
 	lastReport column[int64]
 	alive      []uint64 // derived: the incarnation of who is Alive, 0 elsewhere
 	free       []Slot
@@ -164,7 +164,7 @@ func New() *State {
 		nodes:        map[string]*musterv1.NodeRecord{},
 		worlds:       map[string]*world{},
 		byGeneration: map[uint64]*world{},
-		detached:     map[member]*musterv1.ProcRecord{},
+		detached:     map[member]*record{},
 		stops:        map[uint64]*stop{},
 		requests:     newRequestTable(),
 		events:       newEventLog(),
@@ -179,7 +179,7 @@ func (s *State) draw() uint64 {
 }
 
 // lookup finds a member of a world.
-func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
+func (s *State) lookup(m member) (Slot, *record) {
 	w := s.worlds[m.world]
 	if w == nil {
 		return 0, nil
@@ -192,10 +192,10 @@ func (s *State) lookup(m member) (Slot, *musterv1.ProcRecord) {
 }
 
 // putMember stores rec as the present record of its place, with the time of its last report.
-func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) Slot {
-	m := memberOf(rec.Proc)
+func (s *State) putMember(w *world, rec *record, lastReport int64) Slot {
+	m := rec.member()
 	slot, present := w.slot(m.role, m.rank)
-	var before *musterv1.ProcRecord
+	var before *record
 	switch {
 	case present:
 		before = s.recs.at(slot)
@@ -214,21 +214,21 @@ func (s *State) putMember(w *world, rec *musterv1.ProcRecord, lastReport int64) 
 	s.alive[slot] = aliveIncarnation(rec)
 	s.count(w, rec, +1)
 	if elsewhere(before, rec) {
-		s.moved(rec.Proc)
+		s.moved(rec)
 	}
-	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Proc{Proc: rec}})
+	s.entry.digest.member(rec)
 	return slot
 }
 
 // replaceMember stores rec in place of the record at slot, keeping its last report.
-func (s *State) replaceMember(w *world, slot Slot, rec *musterv1.ProcRecord) {
+func (s *State) replaceMember(w *world, slot Slot, rec *record) {
 	s.putMember(w, rec, s.lastReport.at(slot))
 }
 
 // dropMember frees a member's place.
 func (s *State) dropMember(w *world, slot Slot) {
 	rec := s.recs.at(slot)
-	m := memberOf(rec.Proc)
+	m := rec.member()
 	s.count(w, rec, -1)
 	w.dropSlot(m.role, m.rank)
 	s.recs.set(slot, nil)
@@ -237,12 +237,12 @@ func (s *State) dropMember(w *world, slot Slot) {
 	s.free = append(s.free, slot)
 	s.setPending(m, nil)
 	s.cancelSpawn(w, rec)
-	s.moved(rec.Proc)
-	s.entry.digest.dropped("proc", rec.Proc)
+	s.moved(rec)
+	s.entry.digest.dropped("proc", rec.ref())
 }
 
 // count keeps the world's counts; by is +1 or -1.
-func (s *State) count(w *world, rec *musterv1.ProcRecord, by int) {
+func (s *State) count(w *world, rec *record, by int) {
 	add := func(n *uint32, yes bool) {
 		if yes {
 			*n = uint32(int(*n) + by)
@@ -255,26 +255,26 @@ func (s *State) count(w *world, rec *musterv1.ProcRecord, by int) {
 	if countsForLive(rec) {
 		add(&w.joined, true)
 		add(&w.healthy, healthy)
-		add(&w.completed, rec.Health == musterv1.Health_HEALTH_COMPLETED)
+		add(&w.completed, rec.health == musterv1.Health_HEALTH_COMPLETED)
 	}
 }
 
 // countsForLive tells members that a world wants from those that are merely attached to it.
-func countsForLive(rec *musterv1.ProcRecord) bool {
-	return rec.Proc.Role == musterv1.Role_ROLE_WORKER && rec.Mode == musterv1.Mode_MODE_MANAGED_BY_SYSTEM && hasBegun(rec)
+func countsForLive(rec *record) bool {
+	return rec.role == musterv1.Role_ROLE_WORKER && rec.mode == musterv1.Mode_MODE_MANAGED_BY_SYSTEM && hasBegun(rec)
 }
 
-func isSupervised(rec *musterv1.ProcRecord) bool {
-	return rec.Mode != musterv1.Mode_MODE_DETACHED && hasBegun(rec)
+func isSupervised(rec *record) bool {
+	return rec.mode != musterv1.Mode_MODE_DETACHED && hasBegun(rec)
 }
 
 // hasBegun tells members from ranks that a host is still to start: those have no health.
-func hasBegun(rec *musterv1.ProcRecord) bool { return rec.Health != musterv1.Health_HEALTH_UNSPECIFIED }
+func hasBegun(rec *record) bool { return rec.health != musterv1.Health_HEALTH_UNSPECIFIED }
 
 // isHealthy: Alive with no failed actors, or Completed.
-func isHealthy(rec *musterv1.ProcRecord) bool {
-	return rec.Health == musterv1.Health_HEALTH_ALIVE && rec.FailedActorCount == 0 ||
-		rec.Health == musterv1.Health_HEALTH_COMPLETED
+func isHealthy(rec *record) bool {
+	return rec.health == musterv1.Health_HEALTH_ALIVE && rec.failedActorCount() == 0 ||
+		rec.health == musterv1.Health_HEALTH_COMPLETED
 }
 
 // putWorld stores rec as w's record.

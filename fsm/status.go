@@ -62,10 +62,10 @@ func (s *State) heldBackBy() []string {
 func (s *State) Present(p *musterv1.ProcRef) uint64 {
 	m := memberOf(p)
 	if _, rec := s.lookup(m); rec != nil {
-		return rec.Proc.Incarnation
+		return rec.incarnation
 	}
 	if rec := s.detached[m]; rec != nil {
-		return rec.Proc.Incarnation
+		return rec.incarnation
 	}
 	return 0
 }
@@ -88,7 +88,7 @@ func (p Seats) Incarnation(rank uint32) uint64 {
 		if alive := p.s.alive[slot]; alive != 0 {
 			return alive
 		}
-		return p.s.recs.at(slot).Proc.Incarnation
+		return p.s.recs.at(slot).incarnation
 	}
 	return 0
 }
@@ -96,7 +96,7 @@ func (p Seats) Incarnation(rank uint32) uint64 {
 // HeldOrder is the spawn order under which a rank's host runs it; 0 where no host does.
 func (p Seats) HeldOrder(rank uint32) uint64 {
 	if slot, ok := p.slot(rank); ok {
-		return p.s.recs.at(slot).GetAssignment().GetOrder()
+		return p.s.recs.at(slot).assigned().GetOrder()
 	}
 	return 0
 }
@@ -132,14 +132,14 @@ func (s *State) Answered(meta *musterv1.RequestMeta) bool {
 // IsDetached tells whether p is in the address book of Detached members under its incarnation.
 func (s *State) IsDetached(p *musterv1.ProcRef) bool {
 	rec := s.detached[memberOf(p)]
-	return rec != nil && rec.Proc.Incarnation == p.GetIncarnation()
+	return rec != nil && rec.incarnation == p.GetIncarnation()
 }
 
 // DetachedMembers lists the address book of Detached members.
 func (s *State) DetachedMembers() []*musterv1.ProcRef {
 	var out []*musterv1.ProcRef
 	for _, rec := range sortedMembers(s.detached) {
-		out = append(out, rec.Proc)
+		out = append(out, rec.ref())
 	}
 	return out
 }

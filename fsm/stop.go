@@ -164,7 +164,7 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 	}
 	if everything {
 		for _, p := range sortedMembers(s.detached) {
-			s.tell(op, s.addTarget(op, nil, p.Proc))
+			s.tell(op, s.addTarget(op, nil, p.ref()))
 		}
 	}
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_STOP_BEGUN, Text: clip(fmt.Sprintf("operation %d: %s", rec.Operation, reason))})
@@ -178,23 +178,23 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 
 // targetProc has a proc told that has not ended: by itself, or, where it is its host that speaks for it, through that. What a host has
 // not accepted to start is cancelled.
-func (s *State) targetProc(op *stop, w *world, p *musterv1.ProcRecord) {
-	switch a := p.Assignment; {
+func (s *State) targetProc(op *stop, w *world, p *record) {
+	switch a := p.assignment; {
 	case a == nil || a.Claimed:
-		if p.Health == musterv1.Health_HEALTH_ALIVE {
-			s.tell(op, s.addTarget(op, w, p.Proc))
+		if p.health == musterv1.Health_HEALTH_ALIVE {
+			s.tell(op, s.addTarget(op, w, p.ref()))
 		}
 	case a.State == musterv1.Assignment_STATE_ASSIGNED:
-		i := s.addTarget(op, w, p.Proc)
+		i := s.addTarget(op, w, p.ref())
 		s.cancelRank(w, p, op.rec.Reason)
 		s.settleTarget(op, w, i, "was not started")
-	case a.State == musterv1.Assignment_STATE_ENDED || p.Health != musterv1.Health_HEALTH_ALIVE && hasBegun(p):
+	case a.State == musterv1.Assignment_STATE_ENDED || p.health != musterv1.Health_HEALTH_ALIVE && hasBegun(p):
 	default:
-		i := s.addTarget(op, w, p.Proc)
-		host := hostOf(w, p.Proc.Rank)
-		if _, h := s.lookup(host); h != nil && h.Health == musterv1.Health_HEALTH_ALIVE {
+		i := s.addTarget(op, w, p.ref())
+		host := hostOf(w, p.rank)
+		if _, h := s.lookup(host); h.isAlive() {
 			t := proto.CloneOf(op.targets[i])
-			t.Via = h.Proc
+			t.Via = h.ref()
 			op.targets[i] = t
 			s.tell(op, i)
 		} else {
@@ -206,12 +206,12 @@ func (s *State) targetProc(op *stop, w *world, p *musterv1.ProcRecord) {
 const hostGone = "its host has gone"
 
 // targetHost has a host told once the procs that it has ranks of are done.
-func (s *State) targetHost(op *stop, w *world, h *musterv1.ProcRecord) {
-	if h.Health != musterv1.Health_HEALTH_ALIVE {
+func (s *State) targetHost(op *stop, w *world, h *record) {
+	if h.health != musterv1.Health_HEALTH_ALIVE {
 		return
 	}
-	i := s.addTarget(op, w, h.Proc)
-	if op.procs[memberOf(h.Proc)] == 0 {
+	i := s.addTarget(op, w, h.ref())
+	if op.procs[h.member()] == 0 {
 		s.tell(op, i)
 	} else {
 		s.putStopTarget(op, i, op.targets[i])
@@ -219,19 +219,19 @@ func (s *State) targetHost(op *stop, w *world, h *musterv1.ProcRecord) {
 }
 
 // cancelRank ends an assignment that its host has not accepted.
-func (s *State) cancelRank(w *world, p *musterv1.ProcRecord, reason string) {
+func (s *State) cancelRank(w *world, p *record, reason string) {
 	s.cancelSpawn(w, p)
-	slot, rec := s.lookup(memberOf(p.Proc))
-	rec = proto.CloneOf(rec)
-	rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, clip("was not started: "+reason)
-	rec.Assignment.State = musterv1.Assignment_STATE_ENDED
+	slot, rec := s.lookup(p.member())
+	rec = rec.clone()
+	rec.setHealth(musterv1.Health_HEALTH_STOPPED, clip("was not started: "+reason))
+	rec.assignment.State = musterv1.Assignment_STATE_ENDED
 	s.replaceMember(w, slot, rec)
 }
 
 // cancelSpawn takes the order to start a rank back, if it is due.
-func (s *State) cancelSpawn(w *world, p *musterv1.ProcRecord) {
-	if a := p.Assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
-		s.unpend(hostOf(w, p.Proc.Rank), a.Order)
+func (s *State) cancelSpawn(w *world, p *record) {
+	if a := p.assignment; a.GetState() == musterv1.Assignment_STATE_ASSIGNED && a.GetOrder() != 0 {
+		s.unpend(hostOf(w, p.rank), a.Order)
 	}
 }
 
@@ -305,13 +305,13 @@ func (s *State) applyStopResult(r *musterv1.StopResult) *musterv1.Outcome {
 	if !ok || op.targets[i].Proc.Incarnation != r.Proc.GetIncarnation() || op.targets[i].Done {
 		return &musterv1.Outcome{}
 	}
-	if slot, rec := s.lookup(m); rec != nil && rec.Proc.Incarnation == r.Proc.GetIncarnation() && rec.Health == musterv1.Health_HEALTH_ALIVE {
-		rec = proto.CloneOf(rec)
-		rec.Health, rec.Cause = musterv1.Health_HEALTH_STOPPED, op.rec.Reason
+	if slot, rec := s.lookup(m); rec != nil && rec.incarnation == r.Proc.GetIncarnation() && rec.health == musterv1.Health_HEALTH_ALIVE {
+		rec = rec.clone()
+		rec.setHealth(musterv1.Health_HEALTH_STOPPED, op.rec.Reason)
 		s.replaceMember(s.worlds[m.world], slot, rec)
 	}
 	w := s.worlds[m.world]
-	if d := s.detached[m]; d != nil && d.Proc.Incarnation == r.Proc.GetIncarnation() {
+	if d := s.detached[m]; d != nil && d.incarnation == r.Proc.GetIncarnation() {
 		w = nil // named like a world's member, and none
 		s.dropDetached(m)
 	}

@@ -33,8 +33,8 @@ func (s *State) timer(t Timer) { s.entry.effects.Timers = append(s.entry.effects
 
 // expiryDeadline is the clock after which a member whose last report is dated last may be expired: its lease, and one grace for
 // the silence if a leader has changed in it, however many have.
-func (s *State) expiryDeadline(rec *musterv1.ProcRecord, last int64) int64 {
-	lease := last + rec.Timeouts.GetLeaseNs()
+func (s *State) expiryDeadline(rec *record, last int64) int64 {
+	lease := last + rec.timeouts.GetLeaseNs()
 	return max(lease, min(s.core.GraceUntilNs, lease+s.core.Settings.GetGraceNs()))
 }
 
@@ -44,7 +44,7 @@ func (s *State) graceTimers() {
 		return // whoever it covered is due by now
 	}
 	for slot := range s.Slots() {
-		if t, ok := s.MemberTimer(slot); ok && s.lastReport.at(slot)+s.recs.at(slot).Timeouts.GetLeaseNs() < s.core.GraceUntilNs {
+		if t, ok := s.MemberTimer(slot); ok && s.lastReport.at(slot)+s.recs.at(slot).timeouts.GetLeaseNs() < s.core.GraceUntilNs {
 			s.timer(t)
 		}
 	}
@@ -77,7 +77,7 @@ func (s *State) OtherTimers() iter.Seq[Timer] {
 		}
 		for m := range sortedMembers(s.pending) {
 			slot, rec := s.lookup(m)
-			if rec != nil && !s.yieldTimer(Timer{Kind: TimerDelivery, Slot: slot, ID: rec.Proc.Incarnation}, yield) {
+			if rec != nil && !s.yieldTimer(Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}, yield) {
 				return
 			}
 		}
@@ -105,7 +105,7 @@ func (s *State) MemberTimer(slot Slot) (Timer, bool) {
 	if rec == nil {
 		return Timer{}, false
 	}
-	t := Timer{Kind: TimerMember, Slot: slot, ID: rec.Proc.Incarnation}
+	t := Timer{Kind: TimerMember, Slot: slot, ID: rec.incarnation}
 	var ok bool
 	t.AtNs, ok = s.Deadline(t)
 	return t, ok
@@ -120,7 +120,7 @@ func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
 			return 0, false
 		}
 		rec := s.recs.at(t.Slot)
-		if rec == nil || rec.Proc.Incarnation != t.ID || rec.Health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
+		if rec == nil || rec.incarnation != t.ID || rec.health != musterv1.Health_HEALTH_ALIVE || !isSupervised(rec) {
 			return 0, false
 		}
 		return s.expiryDeadline(rec, s.lastReport.at(t.Slot)), true
@@ -143,7 +143,7 @@ func (s *State) Deadline(t Timer) (atNs int64, ok bool) {
 		}
 		return op.rec.DeadlineNs, true
 	case TimerDelivery:
-		if int(t.Slot) >= s.recs.len() || s.recs.at(t.Slot) == nil || s.recs.at(t.Slot).Proc.Incarnation != t.ID {
+		if int(t.Slot) >= s.recs.len() || s.recs.at(t.Slot) == nil || s.recs.at(t.Slot).incarnation != t.ID {
 			return 0, false
 		}
 		return s.deliveryDeadline(t.Slot)
@@ -165,11 +165,11 @@ func (s *State) retentionEnd(rec *musterv1.WorldRecord) int64 {
 // confirmed, for its delivery timeout under one leader. A member whose reports arrive has none that passes.
 func (s *State) deliveryDeadline(slot Slot) (atNs int64, ok bool) {
 	rec := s.recs.at(slot)
-	waiting := s.pending[memberOf(rec.Proc)]
-	if len(waiting) == 0 || rec.Health != musterv1.Health_HEALTH_ALIVE || !s.knowsHosts() {
+	waiting := s.pending[rec.member()]
+	if len(waiting) == 0 || rec.health != musterv1.Health_HEALTH_ALIVE || !s.knowsHosts() {
 		return 0, false
 	}
-	return max(s.lastReport.at(slot), waiting[0].dueNs, s.core.GraceUntilNs) + rec.Timeouts.GetDeliveryNs(), true
+	return max(s.lastReport.at(slot), waiting[0].dueNs, s.core.GraceUntilNs) + rec.timeouts.GetDeliveryNs(), true
 }
 
 // Observe turns timers whose deadline has passed into what a leader proposes. It only reads; each observation is checked again
@@ -179,7 +179,7 @@ func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.
 	for _, t := range passed {
 		switch t.Kind {
 		case TimerMember:
-			expire.Procs = append(expire.Procs, s.recs.at(t.Slot).Proc)
+			expire.Procs = append(expire.Procs, s.recs.at(t.Slot).ref())
 		case TimerStart:
 			due.Starts = append(due.Starts, &musterv1.WorldSince{Generation: t.ID, SinceNs: s.byGeneration[t.ID].rec.SpecSinceNs})
 		case TimerEviction:
@@ -189,7 +189,7 @@ func (s *State) Observe(passed []Timer) (expire *musterv1.Expire, due *musterv1.
 		case TimerRetention:
 			due.Ended = append(due.Ended, t.ID)
 		case TimerDelivery:
-			p := s.recs.at(t.Slot).Proc
+			p := s.recs.at(t.Slot).ref()
 			overdue.Orders = append(overdue.Orders, &musterv1.OverdueOrder{Proc: p, Order: s.pending[memberOf(p)][0].id})
 		}
 	}

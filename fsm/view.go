@@ -201,7 +201,7 @@ func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, fr
 			break
 		}
 		b.looks--
-		if !hasLabels(s.recs.at(slot).Labels, q.GetProcLabels()) {
+		if !hasLabels(s.recs.at(slot).labels(), q.GetProcLabels()) {
 			continue
 		}
 		if q.GetOmitProcs() {
@@ -252,8 +252,8 @@ func (s *State) membersFrom(w *world, from cursor) iter.Seq2[member, Slot] {
 func (s *State) viewProc(slot Slot) *musterv1.ProcView {
 	rec := s.recs.at(slot)
 	return &musterv1.ProcView{
-		Proc: rec.Proc, Health: rec.Health, Cause: rec.Cause, Mode: rec.Mode, Address: rec.Address, Machine: rec.Machine,
-		Labels: rec.Labels, ReportAgeNs: s.core.ClockNs - s.lastReport.at(slot),
-		FailedActors: rec.FailedActors, FailedActorCount: rec.FailedActorCount, Assignment: rec.Assignment,
+		Proc: rec.ref(), Health: rec.health, Cause: rec.cause(), Mode: rec.mode, Address: rec.address(), Machine: rec.machine(),
+		Labels: rec.labels(), ReportAgeNs: s.core.ClockNs - s.lastReport.at(slot),
+		FailedActors: rec.failedActors(), FailedActorCount: rec.failedActorCount(), Assignment: rec.assignment,
 	}
 }

@@ -353,7 +353,7 @@ func keepCause(rec *musterv1.WorldRecord, cause *musterv1.Cause) {
 func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
 	for _, members := range []map[uint32]Slot{w.workers, w.hosts} {
 		for _, slot := range sorted(members) {
-			s.verdict(s.recs.at(slot).Proc, musterv1.Verdict_KIND_ENDED, status)
+			s.verdict(s.recs.at(slot).ref(), musterv1.Verdict_KIND_ENDED, status)
 			s.dropMember(w, slot)
 		}
 	}
