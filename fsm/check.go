@@ -38,7 +38,6 @@ type checker struct {
 type tally struct {
 	w       *world
 	counted world
-	near    int
 }
 
 func newChecker(s *State) *checker {
@@ -122,14 +121,8 @@ func (c *checker) member(slot Slot, rec *record) error {
 		return fmt.Errorf("%s is in slot %d and its world is not there", printMember(m), slot)
 	}
 	w := t.w
-	if at, ok := w.members(m.role)[m.rank]; !ok || at != slot {
+	if at, ok := w.slot(m.role, m.rank); !ok || at != slot {
 		return fmt.Errorf("%s is in slot %d and noted in %d (there: %t)", printMember(m), slot, at, ok)
-	}
-	if m.role != musterv1.Role_ROLE_HOST && uint64(m.rank) < uint64(len(w.near)) {
-		if up := w.near[m.rank]; up != slot+1 {
-			return fmt.Errorf("%s is in slot %d and noted in %d, one up", printMember(m), slot, up)
-		}
-		t.near++
 	}
 	if rec.incarnation <= w.rec.Created || rec.incarnation > s.core.Number {
 		return fmt.Errorf("%s has incarnation %d, its world was made at %d, the number is %d",
@@ -189,7 +182,7 @@ func checkAssignment(w *world, rec *record) error {
 func (c *checker) allMembers() (more bool, err error) {
 	s, noted := c.s, 0
 	for _, w := range sorted(s.worlds) {
-		noted += len(w.workers) + len(w.hosts)
+		noted += w.workerCount() + len(w.hosts)
 	}
 	if used := s.recs.len() - len(s.free); used != c.members || noted != c.members {
 		return false, fmt.Errorf("%d slots are used, %d members are there, and %d are noted by worlds", used, c.members, noted)
@@ -232,14 +225,8 @@ func (c *checker) world(name string, w *world) error {
 	if t == nil {
 		t = &tally{w: w}
 	}
-	near := 0
-	for _, up := range w.near {
-		if up != 0 {
-			near++
-		}
-	}
-	if near != t.near || near != w.nearWorkers {
-		return fmt.Errorf("world %s notes %d workers as near, has %d, counted %d", name, near, t.near, w.nearWorkers)
+	if err := w.checkNear(); err != nil {
+		return fmt.Errorf("world %s: %w", name, err)
 	}
 	if fresh := &t.counted; fresh.joined != w.joined || fresh.healthy != w.healthy || fresh.completed != w.completed ||
 		fresh.supervised != w.supervised || fresh.ready != w.ready {

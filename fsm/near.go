@@ -8,8 +8,8 @@ import (
 )
 
 // Most of what is applied is "alive" of ranks that neighbour. They are found without hashing and without a look at their records: by
-// world.near, the slots of the workers of every rank below its length, one up, 0 where nobody is; and by State.alive. Both follow from the
-// maps and the records, and are kept by putMember and dropMember alone.
+// world.near, the slots of the workers of every rank below its length, one up, 0 where nobody is; and by State.alive, which follows from the
+// records. Both are kept by putMember and dropMember alone. The workers of other ranks are in world.far.
 
 // nearShare is how many ranks near may have for each worker of a world, beside the first nearLeast, so that it costs no more than the
 // workers themselves, whatever their ranks are.
@@ -18,49 +18,77 @@ const (
 	nearLeast = 64
 )
 
+func (w *world) workerCount() int { return w.nearWorkers + len(w.far) }
+
+func (w *world) empty() bool { return w.workerCount() == 0 && len(w.hosts) == 0 }
+
 // slot of a member.
 func (w *world) slot(role musterv1.Role, rank uint32) (slot Slot, ok bool) {
-	if role != musterv1.Role_ROLE_HOST && uint64(rank) < uint64(len(w.near)) {
-		up := w.near[rank]
-		return up - 1, up != 0
+	switch {
+	case role == musterv1.Role_ROLE_HOST:
+		slot, ok = w.hosts[rank]
+	case uint64(rank) < uint64(len(w.near)):
+		slot, ok = w.near[rank]-1, w.near[rank] != 0
+	default:
+		slot, ok = w.far[rank]
 	}
-	slot, ok = w.members(role)[rank]
 	return slot, ok
 }
 
 func (w *world) setSlot(role musterv1.Role, rank uint32, slot Slot) {
-	w.members(role)[rank] = slot
-	if role == musterv1.Role_ROLE_HOST {
+	_, present := w.slot(role, rank)
+	switch {
+	case role == musterv1.Role_ROLE_HOST:
+		w.hosts[rank] = slot
 		return
-	}
-	if int(rank) < nearShare*len(w.workers)+nearLeast {
-		for next := uint32(len(w.near)); next <= rank; next++ {
-			up := Slot(0)
-			if far, ok := w.workers[next]; ok {
-				up = far + 1
-				w.nearWorkers++
-			}
-			w.near = append(w.near, up)
-		}
-	}
-	if int(rank) < len(w.near) {
-		if w.near[rank] == 0 {
+	case int(rank) >= len(w.near):
+		w.far[rank] = slot
+	default:
+		w.near[rank] = slot + 1
+		if !present {
 			w.nearWorkers++
 		}
-		w.near[rank] = slot + 1
+	}
+	if !present && len(w.far) > 0 { // a walk replaces: nobody may move for that
+		w.extendNear(rank)
+	}
+}
+
+// extendNear has near reach a rank, and the far ones that follow it without a gap, if it may.
+func (w *world) extendNear(rank uint32) {
+	most := nearShare*w.workerCount() + nearLeast
+	if int(rank) >= most {
+		return
+	}
+	for next := uint32(len(w.near)); int(next) < most; next++ {
+		slot, present := w.far[next]
+		switch {
+		case present:
+			delete(w.far, next)
+			w.near = append(w.near, slot+1)
+			w.nearWorkers++
+		case next < rank:
+			w.near = append(w.near, 0)
+		default:
+			return
+		}
 	}
 }
 
 func (w *world) dropSlot(role musterv1.Role, rank uint32) {
-	delete(w.members(role), rank)
-	if role != musterv1.Role_ROLE_HOST && int(rank) < len(w.near) && w.near[rank] != 0 {
+	switch {
+	case role == musterv1.Role_ROLE_HOST:
+		delete(w.hosts, rank)
+	case int(rank) >= len(w.near):
+		delete(w.far, rank)
+	case w.near[rank] != 0:
 		w.near[rank] = 0
 		w.nearWorkers--
 	}
 }
 
 // workersFrom walks the workers from a rank on, in order of their ranks. It costs what is walked; only those of ranks that are far, as few
-// worlds have them, are looked for among all.
+// worlds have them, are looked for among all. Any may be replaced meanwhile, and the present one dropped.
 func (w *world) workersFrom(first uint32) iter.Seq2[uint32, Slot] {
 	return func(yield func(uint32, Slot) bool) {
 		for rank := uint64(first); rank < uint64(len(w.near)); rank++ {
@@ -68,27 +96,27 @@ func (w *world) workersFrom(first uint32) iter.Seq2[uint32, Slot] {
 				return
 			}
 		}
-		if w.nearWorkers == len(w.workers) {
-			return
+		if len(w.far) > 0 {
+			sortedFrom(w.far, first)(yield)
 		}
-		sortedFrom(w.workers, max(first, uint32(len(w.near))))(yield)
 	}
 }
 
-// checkNear holds near against the workers.
+// checkNear: each worker is in one table.
 func (w *world) checkNear() error {
 	n := 0
-	for rank, up := range w.near {
-		slot, ok := w.workers[uint32(rank)]
-		if ok != (up != 0) || ok && slot != up-1 {
-			return fmt.Errorf("rank %d is in slot %d (there: %t) and noted in %d, one up", rank, slot, ok, up)
-		}
-		if ok {
+	for _, up := range w.near {
+		if up != 0 {
 			n++
 		}
 	}
 	if n != w.nearWorkers {
 		return fmt.Errorf("%d workers are near, counted %d", n, w.nearWorkers)
+	}
+	for rank := range sorted(w.far) {
+		if int(rank) < len(w.near) {
+			return fmt.Errorf("rank %d counts as far, where ranks below %d are near", rank, len(w.near))
+		}
 	}
 	return nil
 }

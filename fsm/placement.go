@@ -188,7 +188,7 @@ func (s *State) metElsewhere(w *world) bool {
 
 // anyRuns tells whether a host has accepted to run a rank that has not ended, those of except apart, which ascend.
 func (s *State) anyRuns(w *world, except []uint32) bool {
-	for rank, slot := range sorted(w.workers) {
+	for rank, slot := range w.workersFrom(0) {
 		switch s.recs.at(slot).assigned().GetState() {
 		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
 			if _, found := slices.BinarySearch(except, rank); !found {

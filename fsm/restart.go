@@ -45,7 +45,7 @@ func (s *State) applyRestart(q *musterv1.RestartRequest) *musterv1.Outcome {
 func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *musterv1.Outcome) {
 	var ranks []uint32
 	if len(q.GetRanks()) == 0 {
-		for rank, slot := range sorted(w.workers) {
+		for rank, slot := range w.workersFrom(0) {
 			if rec := s.recs.at(slot); rec.assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.health != musterv1.Health_HEALTH_ALIVE) {
 				ranks = append(ranks, rank)
 			}

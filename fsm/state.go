@@ -53,10 +53,10 @@ func (m member) ref(incarnation uint64) *musterv1.ProcRef {
 
 // world is a living world: its record, where its members are, and counts that follow from them.
 type world struct {
-	rec     *musterv1.WorldRecord
-	workers map[uint32]Slot
-	hosts   map[uint32]Slot
-	near    []Slot // derived, see near.go
+	rec   *musterv1.WorldRecord
+	hosts map[uint32]Slot
+	near  []Slot          // workers of low ranks, see near.go
+	far   map[uint32]Slot // workers of others
 
 	nearWorkers int // those that near has
 
@@ -77,19 +77,10 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		workers: map[uint32]Slot{}, hosts: map[uint32]Slot{},
+		hosts: map[uint32]Slot{}, far: map[uint32]Slot{},
 		hostRanks: map[uint32]*musterv1.HostRank{}, hostKeys: map[string]uint32{},
 	}
 }
-
-func (w *world) members(role musterv1.Role) map[uint32]Slot {
-	if role == musterv1.Role_ROLE_HOST {
-		return w.hosts
-	}
-	return w.workers
-}
-
-func (w *world) empty() bool { return len(w.workers) == 0 && len(w.hosts) == 0 }
 
 // stop is an operation with its targets in the order they are told.
 type stop struct {

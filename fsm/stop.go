@@ -154,7 +154,7 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 		wrec := proto.CloneOf(w.rec)
 		wrec.Stop, wrec.End = rec.Operation, end
 		s.putWorld(w, wrec)
-		for _, slot := range sorted(w.workers) {
+		for _, slot := range w.workersFrom(0) {
 			s.targetProc(op, w, s.recs.at(slot))
 		}
 		for _, slot := range sorted(w.hosts) {

@@ -156,7 +156,7 @@ func mayHaveHosts(spec *musterv1.WorldSpec) *musterv1.Outcome {
 func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
 	if n, definite := wanted(u.Spec); definite {
 		var outside []uint32
-		for rank := range sorted(w.workers) {
+		for rank := range w.workersFrom(0) {
 			if rank >= n {
 				outside = append(outside, rank)
 			}
@@ -351,11 +351,9 @@ func keepCause(rec *musterv1.WorldRecord, cause *musterv1.Cause) {
 
 // endWorld frees the name: the world becomes a record that can be read, its members are told and gone.
 func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
-	for _, members := range []map[uint32]Slot{w.workers, w.hosts} {
-		for _, slot := range sorted(members) {
-			s.verdict(s.recs.at(slot).ref(), musterv1.Verdict_KIND_ENDED, status)
-			s.dropMember(w, slot)
-		}
+	for _, slot := range s.membersFrom(w, cursor{}) {
+		s.verdict(s.recs.at(slot).ref(), musterv1.Verdict_KIND_ENDED, status)
+		s.dropMember(w, slot)
 	}
 	s.setCondition(w, status, reason)
 	rec := proto.CloneOf(w.rec)
