@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
@@ -38,8 +37,8 @@ func Decode(r io.Reader) (*State, error) {
 // loader builds a State from records in file order.
 type loader struct {
 	s    *State
-	kind protoreflect.FieldNumber // of the record before
-	key  recordKey                // of the record before
+	key  recordKey     // of the record before
+	next recordMessage // to read one of a proc into: only its strings are kept
 
 	endedGenerations map[uint64]bool
 	assigned         []Slot // ranks whose assignment has a time
@@ -54,62 +53,85 @@ func newLoader() *loader { return &loader{s: New(), endedGenerations: map[uint64
 func (l *loader) add(body []byte) error {
 	l.checker, l.fault = nil, nil
 	r := &musterv1.Record{}
-	if err := proto.Unmarshal(body, r); err != nil {
+	if l.key.kind == procKind { // it is likely that another one comes
+		r = l.next.empty()
+	}
+	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(body, r); err != nil {
 		return fmt.Errorf("%w: a record cannot be read", ErrStateFile) // in fixed words: what protobuf says differs between builds
 	}
 	if len(r.ProtoReflect().GetUnknown()) > 0 || r.Body == nil {
 		return fmt.Errorf("%w: a record of a kind this binary does not know: use a newer one", ErrStateFile)
 	}
-	kind := r.ProtoReflect().WhichOneof(r.ProtoReflect().Descriptor().Oneofs().Get(0)).Number()
 	key := keyOf(r)
-	if kind < l.kind || kind == l.kind && l.key.compare(key) >= 0 {
+	if l.key.compare(key) >= 0 {
 		return fmt.Errorf("%w: records are out of order", ErrStateFile)
 	}
-	if (kind == 1) != (l.kind == 0) {
+	if (key.kind == coreKind) != (l.key.kind == 0) {
 		return fmt.Errorf("%w: exactly one core record must come first", ErrStateFile)
 	}
-	l.kind, l.key = kind, key
+	l.key = key
 	return l.load(r)
 }
 
-// recordKey is what records of a kind are ordered by: a name, then numbers. What a kind does not have is empty.
+// kind is what a record is of: its number in Record's oneof. Kinds follow each other in a file.
+type kind int
+
+const (
+	coreKind kind = 1 + iota
+	nodeKind
+	worldKind
+	procKind
+	detachedKind
+	stopKind
+	stopTargetKind
+	endedKind
+	requestKind
+	eventKind
+	hostRankKind
+)
+
+// recordKey is what records are ordered by: their kind, a name, then numbers. What a kind does not have is empty.
 type recordKey struct {
+	kind          kind
 	name          string
 	first, second uint64
 }
 
 func (k recordKey) compare(o recordKey) int {
-	return cmp.Or(cmp.Compare(k.name, o.name), cmp.Compare(k.first, o.first), cmp.Compare(k.second, o.second))
+	return cmp.Or(cmp.Compare(k.kind, o.kind), cmp.Compare(k.name, o.name), cmp.Compare(k.first, o.first), cmp.Compare(k.second, o.second))
 }
 
 func keyOf(r *musterv1.Record) recordKey {
-	place := func(p *musterv1.ProcRef) recordKey {
-		return recordKey{p.GetWorld(), uint64(p.GetRole()), uint64(p.GetRank())}
+	place := func(kind kind, p *musterv1.ProcRef) recordKey {
+		return recordKey{kind, p.GetWorld(), uint64(p.GetRole()), uint64(p.GetRank())}
 	}
 	switch b := r.Body.(type) {
+	case *musterv1.Record_Core:
+		return recordKey{kind: coreKind}
 	case *musterv1.Record_Node:
-		return recordKey{name: b.Node.ServerId}
+		return recordKey{kind: nodeKind, name: b.Node.ServerId}
 	case *musterv1.Record_World:
-		return recordKey{name: b.World.World}
+		return recordKey{kind: worldKind, name: b.World.World}
 	case *musterv1.Record_Proc:
-		return place(b.Proc.Proc)
+		return place(procKind, b.Proc.Proc)
 	case *musterv1.Record_Detached:
-		return place(b.Detached.Proc)
+		return place(detachedKind, b.Detached.Proc)
 	case *musterv1.Record_Stop:
-		return recordKey{first: b.Stop.Operation}
+		return recordKey{kind: stopKind, first: b.Stop.Operation}
 	case *musterv1.Record_StopTarget:
+		key := recordKey{kind: stopTargetKind, first: b.StopTarget.Operation, second: b.StopTarget.Order}
 		if b.StopTarget.Place != 0 {
-			return recordKey{first: b.StopTarget.Operation, second: uint64(b.StopTarget.Place)}
+			key.second = uint64(b.StopTarget.Place)
 		}
-		return recordKey{first: b.StopTarget.Operation, second: b.StopTarget.Order}
+		return key
 	case *musterv1.Record_Ended:
-		return recordKey{name: b.Ended.World, first: b.Ended.Generation}
+		return recordKey{kind: endedKind, name: b.Ended.World, first: b.Ended.Generation}
 	case *musterv1.Record_Request:
-		return recordKey{first: b.Request.Number}
+		return recordKey{kind: requestKind, first: b.Request.Number}
 	case *musterv1.Record_Event:
-		return recordKey{first: b.Event.Number}
+		return recordKey{kind: eventKind, first: b.Event.Number}
 	case *musterv1.Record_HostRank:
-		return recordKey{name: b.HostRank.World, first: uint64(b.HostRank.Rank)}
+		return recordKey{kind: hostRankKind, name: b.HostRank.World, first: uint64(b.HostRank.Rank)}
 	}
 	return recordKey{}
 }
@@ -147,11 +169,11 @@ func (l *loader) load(r *musterv1.Record) error {
 		if w == nil || b.Proc.Timeouts == nil {
 			return fmt.Errorf("%w: a proc of a world that is not there, or without timeouts", ErrStateFile)
 		}
-		if proto.Equal(b.Proc.Timeouts, w.rec.Timeouts) {
+		if sameTimeouts(b.Proc.Timeouts, w.rec.Timeouts) {
 			b.Proc.Timeouts = w.rec.Timeouts // shared in memory
 		}
 		rec := s.shared.recordOf(b.Proc)
-		slot := s.putMember(w, rec, b.Proc.LastReportNs)
+		slot, _ := s.storeMember(w, rec, b.Proc.LastReportNs)
 		if rec.assignment.GetDueNs() != 0 {
 			l.assigned = append(l.assigned, slot)
 		}
@@ -193,6 +215,12 @@ func (l *loader) load(r *musterv1.Record) error {
 		s.storeHostRank(w, b.HostRank)
 	}
 	return nil
+}
+
+// sameTimeouts is proto.Equal of messages without unknown fields, of which a file may have a million pairs.
+func sameTimeouts(a, b *musterv1.Timeouts) bool {
+	return a.ReportIntervalNs == b.ReportIntervalNs && a.LeaseNs == b.LeaseNs && a.StartNs == b.StartNs && a.EvictionNs == b.EvictionNs &&
+		a.DeliveryNs == b.DeliveryNs && a.ProcTimeoutNs == b.ProcTimeoutNs
 }
 
 func hasKey(w *world, key string) bool {
@@ -253,7 +281,7 @@ func (l *loader) check() {
 
 // finish checks what is not checked yet, and gives the state away.
 func (l *loader) finish() (*State, error) {
-	if l.kind == 0 {
+	if l.key.kind == 0 {
 		return nil, fmt.Errorf("%w: holds no record", ErrStateFile)
 	}
 	if l.checker == nil {

@@ -193,6 +193,15 @@ func newRecordMessage() *recordMessage {
 	return m
 }
 
+// empty is that of a proc, to be read into.
+func (m *recordMessage) empty() *musterv1.Record {
+	proto.Reset(&m.whole)
+	proto.Reset(&m.proc)
+	proto.Reset(&m.ref)
+	m.whole.Body, m.member.Proc, m.proc.Proc = &m.member, &m.proc, &m.ref
+	return &m.whole
+}
+
 func (m *recordMessage) ofMember(r *record, lastReportNs int64) *musterv1.Record {
 	m.fill(r, lastReportNs)
 	m.whole.Body = &m.member

@@ -184,9 +184,18 @@ func (s *State) lookup(m member) (Slot, *record) {
 
 // putMember stores rec as the present record of its place, with the time of its last report.
 func (s *State) putMember(w *world, rec *record, lastReport int64) Slot {
+	slot, before := s.storeMember(w, rec, lastReport)
+	if elsewhere(before, rec) {
+		s.moved(rec)
+	}
+	s.entry.digest.member(rec)
+	return slot
+}
+
+// storeMember is putMember's part that loading needs, too.
+func (s *State) storeMember(w *world, rec *record, lastReport int64) (slot Slot, before *record) {
 	m := rec.member()
 	slot, present := w.slot(m.role, m.rank)
-	var before *record
 	switch {
 	case present:
 		before = s.recs.at(slot)
@@ -204,11 +213,7 @@ func (s *State) putMember(w *world, rec *record, lastReport int64) Slot {
 	s.lastReport.set(slot, lastReport)
 	s.alive[slot] = aliveIncarnation(rec)
 	s.count(w, rec, +1)
-	if elsewhere(before, rec) {
-		s.moved(rec)
-	}
-	s.entry.digest.member(rec)
-	return slot
+	return slot, before
 }
 
 // replaceMember stores rec in place of the record at slot, keeping its last report.
