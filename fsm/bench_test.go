@@ -90,6 +90,73 @@ func BenchmarkView(b *testing.B) {
 	}
 }
 
+// BenchmarkRead is what other readers have Apply wait for: one hold each of a state with a world of a million and as many worlds as there may
+// be. BenchmarkReadUnhealthy is the same where all of the million have expired.
+func BenchmarkRead(b *testing.B) {
+	s := crowded(b, 1_000_000)
+	for i := range uint32(1<<15 - 1) {
+		join := &musterv1.JoinRequest{World: fmt.Sprintf("world-%d", i), Role: musterv1.Role_ROLE_WORKER, Key: "k", Nonce: []byte(fmt.Sprintf("%16d", i)), Issued: s.Number()}
+		e := &musterv1.Entry{Format: fsm.EntryFormat, RaftTerm: 1, Epoch: s.Epoch(), Commands: []*musterv1.Command{{Body: &musterv1.Command_Join{Join: join}}}}
+		if _, err := s.Apply(3, 1, e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	benchmarkReaders(b, s)
+}
+
+func BenchmarkReadUnhealthy(b *testing.B) {
+	s := crowded(b, 1_000_000)
+	q := &musterv1.ViewRequest{PageSize: 1000}
+	for {
+		v, err := s.View(q)
+		if err != nil {
+			b.Fatal(err)
+		}
+		expire := &musterv1.Expire{}
+		for _, p := range v.Worlds[0].Procs {
+			expire.Procs = append(expire.Procs, p.Proc)
+		}
+		e := &musterv1.Entry{Format: fsm.EntryFormat, RaftTerm: 1, Epoch: s.Epoch(), StampNs: 1e12, Commands: []*musterv1.Command{{Body: &musterv1.Command_Expire{Expire: expire}}}}
+		if _, err := s.Apply(3, 1, e); err != nil {
+			b.Fatal(err)
+		}
+		if q.PageToken = v.NextPageToken; q.PageToken == "" {
+			break
+		}
+	}
+	benchmarkReaders(b, s)
+}
+
+func benchmarkReaders(b *testing.B, s *fsm.State) {
+	var many []string // that a watcher names
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("nobody-%d", i))
+	}
+	behind := s.Number() - 9000
+	for _, r := range []struct {
+		name string
+		read func()
+	}{
+		{"supervision", func() { s.Supervision("w", false) }},
+		{"supervision_all", func() { s.Supervision("w", true) }},
+		{"view_worlds", func() { _, _ = s.View(&musterv1.ViewRequest{OmitProcs: true}) }},
+		{"view_nobody", func() {
+			_, _ = s.View(&musterv1.ViewRequest{ProcLabels: []*musterv1.Label{{Key: "no", Value: "body"}}})
+		}},
+		{"explain", func() { s.Explain(&musterv1.ExplainRequest{World: "w"}) }},
+		{"history", func() { s.History("w") }},
+		{"status", func() { s.Status(); s.Digest(); s.PendingOrders() }},
+		{"watch", func() { s.Watch(&musterv1.WatchRequest{From: behind}) }},
+		{"watch_many", func() { s.Watch(&musterv1.WatchRequest{From: behind, Worlds: many}) }},
+	} {
+		b.Run(r.name, func(b *testing.B) {
+			for b.Loop() {
+				r.read()
+			}
+		})
+	}
+}
+
 // BenchmarkEntry is the codec of an entry with a packed report: of neighbours, which are one run, and of every other rank.
 func BenchmarkEntry(b *testing.B) {
 	for _, c := range []struct{ ranks, step uint32 }{{64, 1}, {4096, 1}, {4096, 2}} {

@@ -172,7 +172,7 @@ func checkAssignment(w *world, rec *record) error {
 		}
 		return nil
 	}
-	if _, ok := w.hosts[hostOf(w, m.rank).rank]; !ok {
+	if ok := w.hosts.has(hostOf(w, m.rank).rank); !ok {
 		return fmt.Errorf("%s is %v and its host is not there", printMember(m), a.State)
 	}
 	return nil
@@ -182,7 +182,7 @@ func checkAssignment(w *world, rec *record) error {
 func (c *checker) allMembers() (more bool, err error) {
 	s, noted := c.s, 0
 	for _, w := range sorted(s.worlds) {
-		noted += w.workerCount() + len(w.hosts)
+		noted += w.workers.len() + w.hosts.len()
 	}
 	if used := s.recs.len() - len(s.free); used != c.members || noted != c.members {
 		return false, fmt.Errorf("%d slots are used, %d members are there, and %d are noted by worlds", used, c.members, noted)
@@ -195,8 +195,8 @@ func (c *checker) allMembers() (more bool, err error) {
 			return false, fmt.Errorf("free slot %d is used", slot)
 		}
 	}
-	if len(s.byGeneration) != len(s.worlds) {
-		return false, fmt.Errorf("%d generations for %d worlds", len(s.byGeneration), len(s.worlds))
+	if len(s.byGeneration) != len(s.worlds) || s.names.Len() != len(s.worlds) {
+		return false, fmt.Errorf("%d generations and %d names for %d worlds", len(s.byGeneration), s.names.Len(), len(s.worlds))
 	}
 	return false, nil
 }
@@ -214,7 +214,7 @@ func (c *checker) someWorlds() (more bool, err error) {
 
 func (c *checker) world(name string, w *world) error {
 	s := c.s
-	if w.rec.World != name || s.byGeneration[w.rec.Generation] != w {
+	if w.rec.World != name || s.byGeneration[w.rec.Generation] != w || !s.names.Contains(name) {
 		return fmt.Errorf("world %s is kept as %s, generation %d", w.rec.World, name, w.rec.Generation)
 	}
 	if w.rec.Generation > s.core.Generation || w.rec.Created > s.core.Number {
@@ -225,13 +225,16 @@ func (c *checker) world(name string, w *world) error {
 	if t == nil {
 		t = &tally{w: w}
 	}
-	if err := w.checkNear(); err != nil {
+	if err := w.checkRanks(); err != nil {
 		return fmt.Errorf("world %s: %w", name, err)
 	}
 	if fresh := &t.counted; fresh.joined != w.joined || fresh.healthy != w.healthy || fresh.completed != w.completed ||
 		fresh.supervised != w.supervised || fresh.ready != w.ready {
 		return fmt.Errorf("world %s counts joined %d, healthy %d, completed %d, supervised %d, hosts ready %d, should be %d, %d, %d, %d, %d", name,
 			w.joined, w.healthy, w.completed, w.supervised, w.ready, fresh.joined, fresh.healthy, fresh.completed, fresh.supervised, fresh.ready)
+	}
+	if have, want := w.unhealthy.Keys(), t.counted.unhealthy.Keys(); !slices.Equal(have, want) {
+		return fmt.Errorf("world %s has unhealthy members %v, noted %v", name, want, have)
 	}
 	if err := checkHostRanks(w); err != nil {
 		return err
@@ -246,7 +249,7 @@ func checkHostRanks(w *world) error {
 		if rec.Left {
 			left++
 		}
-		if _, there := w.hosts[rank]; there == rec.Left && rec.Left {
+		if there := w.hosts.has(rank); there == rec.Left && rec.Left {
 			return fmt.Errorf("host rank %d of world %s has left and is there", rank, w.rec.World)
 		}
 	}

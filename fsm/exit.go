@@ -121,7 +121,7 @@ func (s *State) firstFailed(w *world) *record {
 			return rec
 		}
 	}
-	for _, slot := range w.workersFrom(0) {
+	for _, slot := range w.workers.from(0) {
 		if s.recs.at(slot).health == musterv1.Health_HEALTH_FAILED {
 			return s.recs.at(slot)
 		}

@@ -68,7 +68,7 @@ func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
 			return rec == nil || !countsForLive(rec)
 		}))
 	}
-	if len(w.hosts) > 0 || w.rec.Spec.GetExec() != nil {
+	if w.hosts.len() > 0 || w.rec.Spec.GetExec() != nil {
 		r.MissingHostCount = hostsWanted(w.rec.Spec) - w.ready
 		r.MissingHosts = s.firstMissing(hostsWanted(w.rec.Spec), min(int(r.MissingHostCount), explainMost), func(rank uint32) bool {
 			_, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, rank})
@@ -125,7 +125,7 @@ func (s *State) worldNotes(w *world, r *musterv1.ExplainResponse) []string {
 			hostsWanted(w.rec.Spec), w.rec.World))
 	case exec != nil && w.rec.MasterPort == 0:
 		notes = append(notes, "the other hosts are told when host rank 0 has said at which port the procs meet")
-	case len(w.hosts) == 0 && r.MissingCount > 0 && exec == nil:
+	case w.hosts.len() == 0 && r.MissingCount > 0 && exec == nil:
 		notes = append(notes, "the world has no program: its procs join by themselves")
 	}
 	if w.rec.Condition.Status == musterv1.Status_STATUS_UNHEALTHY && w.rec.Condition.WasLive && w.rec.Timeouts.EvictionNs == Never {
@@ -143,7 +143,7 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 			return false
 		}
 		r.Missing, r.MissingCount = id.AppendRuns(nil, []uint32{m.rank}), 1
-		if host := hostOf(w, m.rank); w.rec.Spec.GetExec() != nil || len(w.hosts) > 0 {
+		if host := hostOf(w, m.rank); w.rec.Spec.GetExec() != nil || w.hosts.len() > 0 {
 			r.MissingHosts, r.MissingHostCount = []uint32{host.rank}, 1
 		}
 		r.Notes = append(r.Notes, s.worldNotes(w, r)...)

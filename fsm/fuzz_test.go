@@ -133,7 +133,7 @@ func read(t *testing.T, s *fsm.State) {
 	require.NoError(t, err)
 	for _, w := range v.Worlds {
 		s.Explain(&musterv1.ExplainRequest{World: w.World})
-		s.Supervision(w.World, true)
+		s.Supervision(w.World, true).Answer()
 		s.History(w.World)
 		for _, p := range w.Procs {
 			s.Orders(p.Proc)

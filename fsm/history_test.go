@@ -167,6 +167,9 @@ func (h *history) entry(e *musterv1.Entry, a fsm.Applied) error {
 	if err := h.index.follow(s, a, e.Commands[0].GetTermStart() != nil); err != nil {
 		return err
 	}
+	if err := supervisionAgrees(s); err != nil {
+		return err
+	}
 	return s.Check()
 }
 

@@ -163,7 +163,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		}
 		w := newWorld()
 		w.rec = b.World
-		s.worlds[b.World.World], s.byGeneration[b.World.Generation] = w, w
+		s.addWorld(b.World.World, b.World.Generation, w)
 	case *musterv1.Record_Proc:
 		w := s.worlds[b.Proc.GetProc().GetWorld()]
 		if w == nil || b.Proc.Timeouts == nil {

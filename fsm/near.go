@@ -1,125 +1,152 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"iter"
+
+	"github.com/tidwall/btree"
 
 	musterv1 "muster/proto/muster/v1"
 )
 
-// Most of what is applied is "alive" of ranks that neighbour. They are found without hashing and without a look at their records: by
-// world.near, the slots of the workers of every rank below its length, one up, 0 where nobody is; and by State.alive, which follows from the
-// records. Both are kept by putMember and dropMember alone. The workers of other ranks are in world.far.
+// Most of what is applied is "alive" of ranks that neighbour. They are found without hashing and without a look at their records: by rankTable.near,
+// and by State.alive, which follows from the records. Both are kept by storeMember and dropMember alone.
 
-// nearShare is how many ranks near may have for each worker of a world, beside the first nearLeast, so that it costs no more than the
-// workers themselves, whatever their ranks are.
+// rankTable finds the members of a world and role by rank, and walks them in order from any rank on.
+type rankTable struct {
+	near      []Slot // of every rank below its length, one up, 0 where nobody is
+	nearCount int
+	far       btree.Map[uint32, Slot] // those that near does not reach
+}
+
+// nearShare is how many ranks near may have for each member, beside the first nearLeast, so that it costs no more than the members themselves,
+// whatever their ranks are.
 const (
 	nearShare = 4
 	nearLeast = 64
 )
 
-func (w *world) workerCount() int { return w.nearWorkers + len(w.far) }
+func (r *rankTable) len() int { return r.nearCount + r.far.Len() }
 
-func (w *world) empty() bool { return w.workerCount() == 0 && len(w.hosts) == 0 }
-
-// slot of a member.
-func (w *world) slot(role musterv1.Role, rank uint32) (slot Slot, ok bool) {
-	switch {
-	case role == musterv1.Role_ROLE_HOST:
-		slot, ok = w.hosts[rank]
-	case uint64(rank) < uint64(len(w.near)):
-		slot, ok = w.near[rank]-1, w.near[rank] != 0
-	default:
-		slot, ok = w.far[rank]
+func (r *rankTable) at(rank uint32) (slot Slot, ok bool) {
+	if uint64(rank) < uint64(len(r.near)) {
+		up := r.near[rank]
+		return up - 1, up != 0
 	}
-	return slot, ok
+	if r.far.Len() == 0 {
+		return 0, false
+	}
+	return r.far.Get(rank)
 }
 
-func (w *world) setSlot(role musterv1.Role, rank uint32, slot Slot) {
-	_, present := w.slot(role, rank)
-	switch {
-	case role == musterv1.Role_ROLE_HOST:
-		w.hosts[rank] = slot
-		return
-	case int(rank) >= len(w.near):
-		w.far[rank] = slot
-	default:
-		w.near[rank] = slot + 1
+func (r *rankTable) has(rank uint32) bool {
+	_, ok := r.at(rank)
+	return ok
+}
+
+func (r *rankTable) set(rank uint32, slot Slot) {
+	present := r.has(rank)
+	if int(rank) >= len(r.near) {
+		r.far.Set(rank, slot)
+	} else {
+		r.near[rank] = slot + 1
 		if !present {
-			w.nearWorkers++
+			r.nearCount++
 		}
 	}
-	if !present && len(w.far) > 0 { // a walk replaces: nobody may move for that
-		w.extendNear(rank)
+	if !present && r.far.Len() > 0 { // a walk replaces: nobody may move for that
+		r.extendNear(rank)
 	}
 }
 
 // extendNear has near reach a rank, and the far ones that follow it without a gap, if it may.
-func (w *world) extendNear(rank uint32) {
-	most := nearShare*w.workerCount() + nearLeast
+func (r *rankTable) extendNear(rank uint32) {
+	most := nearShare*r.len() + nearLeast
 	if int(rank) >= most {
 		return
 	}
-	for next := uint32(len(w.near)); int(next) < most; next++ {
-		slot, present := w.far[next]
+	for next := uint32(len(r.near)); int(next) < most; next++ {
+		slot, present := r.far.Delete(next)
 		switch {
 		case present:
-			delete(w.far, next)
-			w.near = append(w.near, slot+1)
-			w.nearWorkers++
+			r.near = append(r.near, slot+1)
+			r.nearCount++
 		case next < rank:
-			w.near = append(w.near, 0)
+			r.near = append(r.near, 0)
 		default:
 			return
 		}
 	}
 }
 
-func (w *world) dropSlot(role musterv1.Role, rank uint32) {
+func (r *rankTable) drop(rank uint32) {
 	switch {
-	case role == musterv1.Role_ROLE_HOST:
-		delete(w.hosts, rank)
-	case int(rank) >= len(w.near):
-		delete(w.far, rank)
-	case w.near[rank] != 0:
-		w.near[rank] = 0
-		w.nearWorkers--
+	case int(rank) >= len(r.near):
+		r.far.Delete(rank)
+	case r.near[rank] != 0:
+		r.near[rank] = 0
+		r.nearCount--
 	}
 }
 
-// workersFrom walks the workers from a rank on, in order of their ranks. It costs what is walked; only those of ranks that are far, as few
-// worlds have them, are looked for among all. Any may be replaced meanwhile, and the present one dropped.
-func (w *world) workersFrom(first uint32) iter.Seq2[uint32, Slot] {
+// from walks the members from a rank on, in order of their ranks. It costs what is walked. Any may be replaced meanwhile, and the present one
+// dropped.
+func (r *rankTable) from(first uint32) iter.Seq2[uint32, Slot] {
 	return func(yield func(uint32, Slot) bool) {
-		for rank := uint64(first); rank < uint64(len(w.near)); rank++ {
-			if up := w.near[rank]; up != 0 && !yield(uint32(rank), up-1) {
+		for rank := uint64(first); rank < uint64(len(r.near)); rank++ {
+			if up := r.near[rank]; up != 0 && !yield(uint32(rank), up-1) {
 				return
 			}
 		}
-		if len(w.far) > 0 {
-			sortedFrom(w.far, first)(yield)
+		for ok := true; ok; {
+			ok = false
+			var slot Slot
+			r.far.Ascend(first, func(rank uint32, at Slot) bool {
+				first, slot, ok = rank, at, true
+				return false
+			})
+			if ok && !yield(first, slot) {
+				return
+			}
+			first++
 		}
 	}
 }
 
-// checkNear: each worker is in one table.
-func (w *world) checkNear() error {
+// check: each member is in one table.
+func (r *rankTable) check() error {
 	n := 0
-	for _, up := range w.near {
+	for _, up := range r.near {
 		if up != 0 {
 			n++
 		}
 	}
-	if n != w.nearWorkers {
-		return fmt.Errorf("%d workers are near, counted %d", n, w.nearWorkers)
+	if n != r.nearCount {
+		return fmt.Errorf("%d members are near, counted %d", n, r.nearCount)
 	}
-	for rank := range sorted(w.far) {
-		if int(rank) < len(w.near) {
-			return fmt.Errorf("rank %d counts as far, where ranks below %d are near", rank, len(w.near))
-		}
+	if rank, _, ok := r.far.Min(); ok && int(rank) < len(r.near) {
+		return fmt.Errorf("rank %d counts as far, where ranks below %d are near", rank, len(r.near))
 	}
 	return nil
 }
+
+func (w *world) members(role musterv1.Role) *rankTable {
+	if role == musterv1.Role_ROLE_HOST {
+		return &w.hosts
+	}
+	return &w.workers
+}
+
+func (w *world) empty() bool { return w.workers.len() == 0 && w.hosts.len() == 0 }
+
+// slot of a member.
+func (w *world) slot(role musterv1.Role, rank uint32) (slot Slot, ok bool) {
+	return w.members(role).at(rank)
+}
+
+// checkRanks holds the tables of both roles.
+func (w *world) checkRanks() error { return errors.Join(w.workers.check(), w.hosts.check()) }
 
 // aliveIncarnation is what State.alive holds of a member.
 func aliveIncarnation(rec *record) uint64 {

@@ -47,7 +47,7 @@ func isReadyHost(w *world, rec *record) bool {
 // recountReady counts anew after w's spec has changed.
 func (s *State) recountReady(w *world) {
 	w.ready = 0
-	for _, slot := range sorted(w.hosts) {
+	for _, slot := range w.hosts.from(0) {
 		if isReadyHost(w, s.recs.at(slot)) {
 			w.ready++
 		}
@@ -160,7 +160,7 @@ func (s *State) orderSpawns(w *world) {
 			hosts = 1
 		}
 	}
-	for rank := range sorted(w.hosts) {
+	for rank := range w.hosts.from(0) {
 		if rank < hosts {
 			s.orderSpawnsOf(w, rank)
 		}
@@ -188,7 +188,7 @@ func (s *State) metElsewhere(w *world) bool {
 
 // anyRuns tells whether a host has accepted to run a rank that has not ended, those of except apart, which ascend.
 func (s *State) anyRuns(w *world, except []uint32) bool {
-	for rank, slot := range w.workersFrom(0) {
+	for rank, slot := range w.workers.from(0) {
 		switch s.recs.at(slot).assigned().GetState() {
 		case musterv1.Assignment_STATE_ACCEPTED, musterv1.Assignment_STATE_STARTED:
 			if _, found := slices.BinarySearch(except, rank); !found {

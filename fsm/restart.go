@@ -45,7 +45,7 @@ func (s *State) applyRestart(q *musterv1.RestartRequest) *musterv1.Outcome {
 func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *musterv1.Outcome) {
 	var ranks []uint32
 	if len(q.GetRanks()) == 0 {
-		for rank, slot := range w.workersFrom(0) {
+		for rank, slot := range w.workers.from(0) {
 			if rec := s.recs.at(slot); rec.assignment != nil && s.hasHost(w, rank) && (q.GetAll() || hasBegun(rec) && !isHealthy(rec) && rec.health != musterv1.Health_HEALTH_ALIVE) {
 				ranks = append(ranks, rank)
 			}
@@ -75,7 +75,7 @@ func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *must
 }
 
 func (s *State) hasHost(w *world, rank uint32) bool {
-	_, there := w.hosts[hostOf(w, rank).rank]
+	there := w.hosts.has(hostOf(w, rank).rank)
 	return there
 }
 

@@ -88,7 +88,7 @@ func TestRestore_TakesEffect(t *testing.T) {
 	require.NoError(t, r.State.Check())
 
 	require.GreaterOrEqual(t, r.State.ClockNs(), int64(20*time.Second))
-	proc := r.State.Supervision("w", true).Procs[0]
+	proc := r.State.Supervision("w", true).Answer().Procs[0]
 	require.Zero(t, proc.ReportAgeNs, "one lease, though it had been silent for 8 s")
 
 	r.Start(nil)

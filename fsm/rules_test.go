@@ -101,7 +101,7 @@ func TestFailedActors_AtMost64(t *testing.T) {
 		fail(pid, "first")
 		fail(pid, "second")
 	}
-	view := func() *musterv1.ProcView { return m.State.Supervision("w", false).GetProcs()[0] }
+	view := func() *musterv1.ProcView { return m.State.Supervision("w", false).Answer().GetProcs()[0] }
 	require.Equal(t, uint32(64), view().GetFailedActorCount())
 	for range 2 {
 		fail(64, "one too many")
@@ -163,7 +163,7 @@ func TestMemberEnds_OldRules(t *testing.T) {
 		}}})[0].GetJoin().GetProc()
 		report := &musterv1.Command{Body: &musterv1.Command_Report{Report: &musterv1.ReportBatch{Reports: []*musterv1.ProcReport{{Proc: p, Health: health}}}}}
 		require.Nil(t, m.Apply(report)[0].Body)
-		require.Equal(t, musterv1.Health_HEALTH_ALIVE, m.State.Supervision("w", true).Procs[0].Health)
+		require.Equal(t, musterv1.Health_HEALTH_ALIVE, m.State.Supervision("w", true).Answer().Procs[0].Health)
 		digests[i] = m.State.Digest()
 	}
 	require.Equal(t, digests[0], digests[1])

@@ -19,24 +19,6 @@ func sorted[K cmp.Ordered, V any](m map[K]V) iter.Seq2[K, V] {
 	}
 }
 
-// sortedFrom walks a map in ascending order of its keys, from one on: it sorts no others.
-func sortedFrom[V any](m map[uint32]V, first uint32) iter.Seq2[uint32, V] {
-	return func(yield func(uint32, V) bool) {
-		var keys []uint32
-		for k := range m {
-			if k >= first {
-				keys = append(keys, k)
-			}
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			if !yield(k, m[k]) {
-				return
-			}
-		}
-	}
-}
-
 // sortedMembers walks a map in order of (world, role, rank).
 func sortedMembers[V any](m map[member]V) iter.Seq2[member, V] {
 	keys := slices.SortedFunc(maps.Keys(m), member.compare)

@@ -2,6 +2,9 @@ package fsm
 
 import (
 	"cmp"
+	"iter"
+
+	"github.com/tidwall/btree"
 
 	musterv1 "muster/proto/muster/v1"
 )
@@ -51,14 +54,30 @@ func (m member) ref(incarnation uint64) *musterv1.ProcRef {
 	return &musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank, Incarnation: incarnation}
 }
 
+// addWorld has a world found, by its name and by its generation.
+func (s *State) addWorld(name string, generation uint64, w *world) {
+	s.worlds[name], s.byGeneration[generation] = w, w
+	s.names.Insert(name)
+}
+
+// dropWorld undoes addWorld.
+func (s *State) dropWorld(name string, generation uint64) {
+	delete(s.worlds, name)
+	delete(s.byGeneration, generation)
+	s.names.Delete(name)
+}
+
+// worldsFrom walks the living worlds in order of their names, from one on.
+func (s *State) worldsFrom(first string) iter.Seq2[string, *world] {
+	return func(yield func(string, *world) bool) {
+		s.names.Ascend(first, func(name string) bool { return yield(name, s.worlds[name]) })
+	}
+}
+
 // world is a living world: its record, where its members are, and counts that follow from them.
 type world struct {
-	rec   *musterv1.WorldRecord
-	hosts map[uint32]Slot
-	near  []Slot          // workers of low ranks, see near.go
-	far   map[uint32]Slot // workers of others
-
-	nearWorkers int // those that near has
+	rec            *musterv1.WorldRecord
+	workers, hosts rankTable
 
 	// Host ranks that were ever given, and who gets which again. neverGiven is below the lowest that was not, leftHosts counts those
 	// whose host has left.
@@ -71,13 +90,13 @@ type world struct {
 
 	// Of the members that count for Live (workers managed by the system): how many there are, are healthy, have completed.
 	joined, healthy, completed uint32
-	// Members that are supervised, of any role.
+	// Members that are supervised, of any role, and which of them are not healthy: few, as a rule.
 	supervised uint32
+	unhealthy  btree.Set[place]
 }
 
 func newWorld() *world {
 	return &world{
-		hosts: map[uint32]Slot{}, far: map[uint32]Slot{},
 		hostRanks: map[uint32]*musterv1.HostRank{}, hostKeys: map[string]uint32{},
 	}
 }
@@ -117,6 +136,7 @@ type State struct {
 	nodes        map[string]*musterv1.NodeRecord
 	worlds       map[string]*world
 	byGeneration map[uint64]*world
+	names        btree.Set[string] // derived: of worlds, in order
 	detached     map[member]*record
 	stops        map[uint64]*stop
 	ended        []*musterv1.WorldRecord // oldest end first
@@ -208,7 +228,7 @@ func (s *State) storeMember(w *world, rec *record, lastReport int64) (slot Slot,
 		s.lastReport.add(0)
 		s.alive = append(s.alive, 0)
 	}
-	w.setSlot(m.role, m.rank, slot)
+	w.members(m.role).set(m.rank, slot)
 	s.recs.set(slot, rec)
 	s.lastReport.set(slot, lastReport)
 	s.alive[slot] = aliveIncarnation(rec)
@@ -226,7 +246,7 @@ func (s *State) dropMember(w *world, slot Slot) {
 	rec := s.recs.at(slot)
 	m := rec.member()
 	s.count(w, rec, -1)
-	w.dropSlot(m.role, m.rank)
+	w.members(m.role).drop(m.rank)
 	s.recs.set(slot, nil)
 	s.lastReport.set(slot, 0)
 	s.alive[slot] = 0
@@ -237,7 +257,7 @@ func (s *State) dropMember(w *world, slot Slot) {
 	s.entry.digest.dropped("proc", rec.ref())
 }
 
-// count keeps the world's counts; by is +1 or -1.
+// count keeps the world's counts, and which of its members are not healthy; by is +1 or -1.
 func (s *State) count(w *world, rec *record, by int) {
 	add := func(n *uint32, yes bool) {
 		if yes {
@@ -247,7 +267,14 @@ func (s *State) count(w *world, rec *record, by int) {
 	healthy := isHealthy(rec)
 	add(&w.ready, isReadyHost(w, rec))
 	add(&w.supervised, isSupervised(rec))
-	add(&s.unhealthy, isSupervised(rec) && !healthy)
+	if isSupervised(rec) && !healthy {
+		add(&s.unhealthy, true)
+		if at := placeIn(rec.role, rec.rank); by > 0 {
+			w.unhealthy.Insert(at)
+		} else {
+			w.unhealthy.Delete(at)
+		}
+	}
 	if countsForLive(rec) {
 		add(&w.joined, true)
 		add(&w.healthy, healthy)

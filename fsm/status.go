@@ -1,35 +1,6 @@
 package fsm
 
-import (
-	musterv1 "muster/proto/muster/v1"
-)
-
-// Supervision tells who of a world is not healthy, or with all, everybody.
-func (s *State) Supervision(name string, all bool) *musterv1.WorldSupervisionResponse {
-	r := &musterv1.WorldSupervisionResponse{Number: s.core.Number, Known: musterv1.WorldSupervisionResponse_KNOWN_UNKNOWN}
-	w := s.worlds[name]
-	if w == nil {
-		if rec := s.latestEnded(name); rec != nil {
-			r.Known, r.Condition = musterv1.WorldSupervisionResponse_KNOWN_ENDED, rec.Condition
-		}
-		return r
-	}
-	r.Condition = w.rec.Condition
-	if w.supervised == 0 {
-		r.Known = musterv1.WorldSupervisionResponse_KNOWN_NO_SUPERVISION
-		return r
-	}
-	r.Known = musterv1.WorldSupervisionResponse_KNOWN_SUPERVISED
-	for _, slot := range s.membersFrom(w, cursor{}) {
-		if len(r.Procs) == MaxPage {
-			break
-		}
-		if rec := s.recs.at(slot); isSupervised(rec) && (all || !isHealthy(rec)) {
-			r.Procs = append(r.Procs, s.viewProc(slot))
-		}
-	}
-	return r
-}
+import musterv1 "muster/proto/muster/v1"
 
 // Status sums the state up.
 func (s *State) Status() *musterv1.StateStatus {
@@ -147,7 +118,7 @@ func (s *State) DetachedMembers() []*musterv1.ProcRef {
 // ShortestLeaseNs is the shortest lease that any world or the settings grant, in nanoseconds; 0 before the first TermStart.
 func (s *State) ShortestLeaseNs() int64 {
 	shortest := s.core.Settings.GetTimeouts().GetLeaseNs()
-	for _, w := range sorted(s.worlds) {
+	for _, w := range s.worldsFrom("") {
 		shortest = min(shortest, w.rec.Timeouts.LeaseNs)
 	}
 	return shortest

@@ -154,10 +154,10 @@ func (s *State) beginStopOf(worlds []*world, everything bool, timeout int64, rea
 		wrec := proto.CloneOf(w.rec)
 		wrec.Stop, wrec.End = rec.Operation, end
 		s.putWorld(w, wrec)
-		for _, slot := range w.workersFrom(0) {
+		for _, slot := range w.workers.from(0) {
 			s.targetProc(op, w, s.recs.at(slot))
 		}
-		for _, slot := range sorted(w.hosts) {
+		for _, slot := range w.hosts.from(0) {
 			s.targetHost(op, w, s.recs.at(slot))
 		}
 		s.setCondition(w, musterv1.Status_STATUS_STOPPING, reason)

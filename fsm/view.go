@@ -54,10 +54,12 @@ type budget struct {
 	looks int // taken, at worlds and members that are not shown, too
 }
 
-// pageBytes keeps a page below what gRPC takes by default, pageLooks the time that its reader holds the lock to a few milliseconds.
+// pageBytes keeps a page below what gRPC takes by default, pageLooks the time that its reader holds the lock below a millisecond: a world
+// that is shown costs as much as headLooks that are not.
 const (
 	pageBytes = 2 << 20
-	pageLooks = 20000
+	pageLooks = 5000
+	headLooks = 10
 )
 
 func (b *budget) spent() bool { return b.procs <= 0 || b.bytes <= 0 || b.looks <= 0 }
@@ -106,10 +108,7 @@ func (s *State) View(q *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
 func (s *State) viewOrder(q *musterv1.ViewRequest, from cursor) iter.Seq2[cursor, *musterv1.WorldRecord] {
 	return func(yield func(cursor, *musterv1.WorldRecord) bool) {
 		if !from.ended {
-			for name, w := range sorted(s.worlds) {
-				if name < from.world {
-					continue
-				}
+			for name, w := range s.worldsFrom(from.world) {
 				c := cursor{world: name, generation: w.rec.Generation}
 				if name == from.world && w.rec.Generation == from.generation {
 					c = from
@@ -191,6 +190,7 @@ func (s *State) viewHead(rec *musterv1.WorldRecord) *musterv1.WorldView {
 func (s *State) viewWorld(q *musterv1.ViewRequest, rec *musterv1.WorldRecord, from cursor, b *budget) (wv *musterv1.WorldView, more *cursor) {
 	wv = s.viewHead(rec)
 	w := s.byGeneration[rec.Generation]
+	b.looks -= headLooks
 	b.bytes -= proto.Size(wv)
 	if w == nil || q.GetOmitProcs() && !q.GetOmitEmpty() {
 		return unlessEmpty(q, wv), nil
@@ -236,11 +236,7 @@ func (s *State) membersFrom(w *world, from cursor) iter.Seq2[member, Slot] {
 			if role == from.role {
 				first = from.rank
 			}
-			ranks := w.workersFrom(first)
-			if role == musterv1.Role_ROLE_HOST {
-				ranks = sortedFrom(w.hosts, first) // a world has few
-			}
-			for rank, slot := range ranks {
+			for rank, slot := range w.members(role).from(first) {
 				if !yield(member{w.rec.World, role, rank}, slot) {
 					return
 				}
@@ -250,10 +246,14 @@ func (s *State) membersFrom(w *world, from cursor) iter.Seq2[member, Slot] {
 }
 
 func (s *State) viewProc(slot Slot) *musterv1.ProcView {
-	rec := s.recs.at(slot)
+	return viewOf(s.recs.at(slot), s.core.ClockNs-s.lastReport.at(slot))
+}
+
+// viewOf shows a member whose last report is so old.
+func viewOf(rec *record, reportAgeNs int64) *musterv1.ProcView {
 	return &musterv1.ProcView{
 		Proc: rec.ref(), Health: rec.health, Cause: rec.cause(), Mode: rec.mode, Address: rec.address(), Machine: rec.machine(),
-		Labels: rec.labels(), ReportAgeNs: s.core.ClockNs - s.lastReport.at(slot),
+		Labels: rec.labels(), ReportAgeNs: reportAgeNs,
 		FailedActors: rec.failedActors(), FailedActorCount: rec.failedActorCount(), Assignment: rec.assignment,
 	}
 }

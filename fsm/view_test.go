@@ -123,7 +123,7 @@ func TestView_SpareHosts(t *testing.T) {
 	}}})
 	_, seen := pages(t, m, &musterv1.ViewRequest{})
 	require.Equal(t, []string{"w", "w0", "w0", "w1", "w2"}, seen)
-	require.Len(t, m.State.Supervision("w", true).Procs, 3)
+	require.Len(t, m.State.Supervision("w", true).Answer().Procs, 3)
 }
 
 // TestView_LargeMembers: a page is bounded in bytes, too.

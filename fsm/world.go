@@ -37,7 +37,7 @@ func (s *State) mayCreate() *musterv1.Outcome {
 func (s *State) createWorld(name string, created uint64, spec *musterv1.WorldSpec) *world {
 	s.core.Generation++
 	w := newWorld()
-	s.worlds[name], s.byGeneration[s.core.Generation] = w, w
+	s.addWorld(name, s.core.Generation, w)
 	rec := &musterv1.WorldRecord{
 		World: name, Generation: s.core.Generation, Created: created, LabelRevision: created,
 		Timeouts: resolve(spec.GetTimeouts(), s.core.Settings.GetTimeouts()),
@@ -156,7 +156,7 @@ func mayHaveHosts(spec *musterv1.WorldSpec) *musterv1.Outcome {
 func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *musterv1.Outcome {
 	if n, definite := wanted(u.Spec); definite {
 		var outside []uint32
-		for rank := range w.workersFrom(0) {
+		for rank := range w.workers.from(0) {
 			if rank >= n {
 				outside = append(outside, rank)
 			}
@@ -166,7 +166,7 @@ func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *muster
 				"world %s has members outside the shape's ranks 0 to %d: %s", w.rec.World, n-1, printRanks(outside))
 		}
 	}
-	if len(w.hosts) > 0 {
+	if w.hosts.len() > 0 {
 		if out := mayHaveHosts(u.Spec); out != nil {
 			return out
 		}
@@ -175,7 +175,7 @@ func (s *State) upsertAwaiting(w *world, u *musterv1.UpsertWorldRequest) *muster
 		return out
 	}
 	s.specify(w, u.Spec)
-	for rank := range sorted(w.hosts) {
+	for rank := range w.hosts.from(0) {
 		s.assignRanks(w, rank)
 	}
 	s.orderSpawns(w)
@@ -359,8 +359,7 @@ func (s *State) endWorld(w *world, status musterv1.Status, reason string) {
 	rec := proto.CloneOf(w.rec)
 	rec.Ended = s.core.Number
 	s.forgetHostRanks(w)
-	delete(s.worlds, rec.World)
-	delete(s.byGeneration, rec.Generation)
+	s.dropWorld(rec.World, rec.Generation)
 	s.movedWorld(rec)
 	s.putEnded(rec)
 	s.dropSurplusEnded()
@@ -404,8 +403,7 @@ func (s *State) dropEnded(i int) {
 // removeWorld takes away a world that never was: one that awaited its creation and has no member left.
 func (s *State) removeWorld(w *world) {
 	s.forgetHostRanks(w)
-	delete(s.worlds, w.rec.World)
-	delete(s.byGeneration, w.rec.Generation)
+	s.dropWorld(w.rec.World, w.rec.Generation)
 	s.core.LastWorldDropped = s.core.Number
 	s.entry.digest.dropped("world", w.rec)
 	delete(s.events.worlds, w.rec.Generation)

@@ -198,7 +198,7 @@ func TestWatch_NoticesTheDeadInTime(t *testing.T) {
 				lease := time.Duration(fsm.DefaultSettings().Timeouts.LeaseNs)
 				time.Sleep(lease)
 				health := func() (now musterv1.Health) {
-					f.Read(func(s *fsm.State) { now = s.Supervision("w", true).Procs[0].Health })
+					f.Read(func(s *fsm.State) { now = s.Supervision("w", true).Answer().Procs[0].Health })
 					return now
 				}
 				require.Equal(t, musterv1.Health_HEALTH_ALIVE, health(), "not within its lease")

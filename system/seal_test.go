@@ -62,7 +62,7 @@ func TestExpire_BehindReceivedReports(t *testing.T) {
 		require.Len(t, e.Commands[1].GetExpire().GetProcs(), 2, "the judgement names both")
 		require.Equal(t, uint64(7), *acked)
 
-		v := f.machine.State.Supervision("w", true)
+		v := f.machine.State.Supervision("w", true).Answer()
 		require.Equal(t, musterv1.Health_HEALTH_ALIVE, v.Procs[0].Health)
 		require.Equal(t, musterv1.Health_HEALTH_EXPIRED, v.Procs[1].Health)
 	})

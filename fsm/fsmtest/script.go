@@ -162,7 +162,7 @@ func (s *script) line(line string) (string, error) {
 		}
 		return b.String(), nil
 	case "supervision":
-		r := s.State.Supervision(words[len(words)-1], len(words) > 2)
+		r := s.State.Supervision(words[len(words)-1], len(words) > 2).Answer()
 		out := r.Known.String() + "\n"
 		for _, p := range r.Procs {
 			out += printProc(p)

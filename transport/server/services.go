@@ -48,7 +48,7 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 	}
 	left = min(left, fsm.MaxPage)
 	var page *musterv1.ViewResponse
-	for bytes := 0; left > 0 && bytes < viewBytes; {
+	for parts, bytes := 0, 0; left > 0 && parts < viewParts && bytes < viewBytes; parts++ {
 		part.PageSize = uint32(min(left, viewAtOnce))
 		var next *musterv1.ViewResponse
 		var bad error
@@ -70,7 +70,7 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 		} else {
 			extend(page, next)
 		}
-		if page.NextPageToken == "" || shown == 0 {
+		if page.NextPageToken == "" {
 			break
 		}
 		left -= shown
@@ -80,9 +80,11 @@ func (v *systemService) View(ctx context.Context, q *musterv1.ViewRequest) (*mus
 }
 
 // A page is read in parts, so that nobody who waits to apply an entry waits for the whole of it: a thousand procs take less than a
-// millisecond. Without viewBytes its last part might make it larger than gRPC takes by default.
+// millisecond. viewParts bounds what a page costs that hardly anything is shown on. Without viewBytes its last part might make it larger
+// than gRPC takes by default.
 const (
 	viewAtOnce = 1000
+	viewParts  = 32
 	viewBytes  = 1 << 20
 )
 
@@ -101,11 +103,12 @@ func (v *systemService) WorldSupervision(ctx context.Context, q *musterv1.WorldS
 	if err := checkWorld("world", q.GetWorld()); err != nil {
 		return nil, err
 	}
-	var resp *musterv1.WorldSupervisionResponse
-	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Supervision(q.GetWorld(), q.GetAll()) })
+	var supervision *fsm.Supervision
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { supervision = st.Supervision(q.GetWorld(), q.GetAll()) })
 	if err != nil {
 		return nil, err
 	}
+	resp := supervision.Answer()
 	resp.Staleness = age
 	return resp, nil
 }

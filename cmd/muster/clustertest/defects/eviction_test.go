@@ -76,9 +76,9 @@ func TestDefect_D20_WallClockDecidesNothing(t *testing.T) {
 				Evictions: []*musterv1.WorldSince{{Generation: generation, SinceNs: int64(11 * time.Second)}},
 			}}}
 			at(31*time.Second, step, evict)
-			require.Equal(t, musterv1.WorldSupervisionResponse_KNOWN_SUPERVISED, m.State.Supervision("w", false).Known, "early")
+			require.Equal(t, musterv1.WorldSupervisionResponse_KNOWN_SUPERVISED, m.State.Supervision("w", false).Answer().Known, "early")
 			at(31*time.Second+1, step, evict)
-			require.Equal(t, musterv1.WorldSupervisionResponse_KNOWN_ENDED, m.State.Supervision("w", false).Known, "late")
+			require.Equal(t, musterv1.WorldSupervisionResponse_KNOWN_ENDED, m.State.Supervision("w", false).Answer().Known, "late")
 		})
 	}
 }

@@ -102,8 +102,8 @@ func TestDefect_D22_AnswerCostsWhatItTells(t *testing.T) {
 		}}})
 	}
 	m.Apply(joins...)
-	require.Equal(t, live, m.State.Supervision("w", false).Condition.Status)
-	require.Less(t, testing.AllocsPerRun(10, func() { m.State.Supervision("w", false) }), 100.0)
+	require.Equal(t, live, m.State.Supervision("w", false).Answer().Condition.Status)
+	require.Less(t, testing.AllocsPerRun(10, func() { m.State.Supervision("w", false).Answer() }), 100.0)
 }
 
 // D23: whoever wanted to know had to ask again and again. Here a watch tells what happens when it happens, from a number on.

@@ -1,0 +1,100 @@
+package fsm
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	musterv1 "muster/proto/muster/v1"
+)
+
+// A reader holds up whoever applies entries, so each looks at a bounded number of members, of worlds and of orders at once, however many
+// there are. Here what is behind the bound is taken away: whoever looks at it panics.
+
+// large is a state with a world of so many workers, of which as many from the first on are unhealthy.
+func large(t *testing.T, spec *musterv1.WorldSpec, members, unhealthy uint32) *State {
+	s := New()
+	apply := func(commands ...*musterv1.Command) []*musterv1.Outcome {
+		a, err := s.Apply(1, 1, &musterv1.Entry{Format: EntryFormat, RaftTerm: 1, Epoch: s.Epoch(), StampNs: s.ClockNs() + 1e12, Commands: commands})
+		require.NoError(t, err)
+		return a.Outcomes
+	}
+	apply(&musterv1.Command{Body: &musterv1.Command_TermStart{TermStart: &musterv1.TermStart{
+		ServerId: "n1", UnixMicros: 1000, ClusterId: "c1", ExecutionId: "x1", MachineVersion: MachineVersion,
+	}}})
+	if spec != nil {
+		apply(&musterv1.Command{Body: &musterv1.Command_UpsertWorld{UpsertWorld: &musterv1.UpsertWorldRequest{
+			Meta: &musterv1.RequestMeta{Id: make([]byte, 16), Issued: s.Number()}, Spec: spec,
+		}}})
+	}
+	var joins []*musterv1.Command
+	for rank := range members {
+		joins = append(joins, &musterv1.Command{Body: &musterv1.Command_Join{Join: &musterv1.JoinRequest{
+			World: "w", Role: musterv1.Role_ROLE_WORKER, Rank: rank, Key: "k", Nonce: []byte(fmt.Sprintf("%16d", rank)), Issued: s.Number(),
+		}}})
+	}
+	expire := &musterv1.Expire{}
+	for rank, out := range apply(joins...) {
+		require.NotNil(t, out.GetJoin())
+		if rank < int(unhealthy) {
+			expire.Procs = append(expire.Procs, out.GetJoin().Proc)
+		}
+	}
+	apply(&musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}})
+	require.Equal(t, unhealthy, s.unhealthy)
+	return s
+}
+
+// onlyFirst takes all records away but those of the first slots.
+func onlyFirst(s *State, slots int) {
+	clear(s.recs.list[(slots+pageSize-1)/pageSize:])
+}
+
+func TestReaders_LookAtFewMembers(t *testing.T) {
+	const members = 3 * MaxPage
+	spec := &musterv1.WorldSpec{World: "w", Shape: &musterv1.Shape{Dims: []uint32{members + 1}}, ProcsPerHost: 1}
+	nobody := []*musterv1.Label{{Key: "no", Value: "body"}}
+	for _, c := range []struct {
+		name      string
+		unhealthy uint32
+		looks     int
+		read      func(*State)
+	}{
+		{"supervision of the healthy", 0, 0, func(s *State) { s.Supervision("w", false) }},
+		{"supervision", members - 1, MaxPage, func(s *State) { s.Supervision("w", false) }},
+		{"supervision of all", 0, MaxPage, func(s *State) { s.Supervision("w", true) }},
+		{"a page", 0, MaxPage, func(s *State) { _, _ = s.View(&musterv1.ViewRequest{PageSize: MaxPage}) }},
+		{"a page of nobody", 0, pageLooks, func(s *State) { _, _ = s.View(&musterv1.ViewRequest{ProcLabels: nobody}) }},
+		{"status", members - 1, 0, func(s *State) { s.Status() }},
+		{"history", members - 1, 0, func(s *State) { s.History("w") }},
+		{"watch", members - 1, 0, func(s *State) { s.Watch(&musterv1.WatchRequest{From: s.Epoch()}) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := large(t, spec, members, c.unhealthy)
+			onlyFirst(s, c.looks)
+			require.NotPanics(t, func() { c.read(s) })
+		})
+	}
+}
+
+func TestReaders_LookAtFewWorlds(t *testing.T) {
+	for name, q := range map[string]*musterv1.ViewRequest{
+		"heads":      {OmitProcs: true},
+		"no world":   {Worlds: []string{"nobody"}},
+		"no members": {OmitEmpty: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := large(t, nil, 1, 0)
+			for i := range 2 * pageLooks {
+				name := fmt.Sprintf("x%06d", i)
+				if s.names.Insert(name); i < pageLooks {
+					s.worlds[name] = &world{rec: &musterv1.WorldRecord{World: name, Condition: &musterv1.Condition{}}}
+				}
+			}
+			v, err := s.View(q)
+			require.NoError(t, err)
+			require.NotEmpty(t, v.NextPageToken)
+		})
+	}
+}
