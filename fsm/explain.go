@@ -12,21 +12,23 @@ import (
 const (
 	explainMost   = 20 // of each list
 	explainEvents = 10
-	explainRanks  = 4096  // missing ranks that are named
-	explainLooks  = 50000 // members and places that are looked at, since the reader holds a lock
+	explainRanks  = 4096    // missing ranks that are named
+	explainLooks  = 4096    // places of a role that are looked at for one thing, since the reader holds a lock
+	explainReach  = 1 << 20 // places that are looked at in all for who is missing
 	stopPage      = 1000
 )
 
-// Explain tells why a world, or one member of it, is what it is, and what happens next; nil where the world, or the member, is unknown.
-func (s *State) Explain(q *musterv1.ExplainRequest) *musterv1.ExplainResponse {
-	r := &musterv1.ExplainResponse{ClockNs: s.core.ClockNs, Number: s.core.Number}
+// Explain tells why a world, or one member of it, is what it is, and what happens next; nil where the world, or the member, is unknown. Not 0:
+// from that place on ExplainMore looks who else is missing.
+func (s *State) Explain(q *musterv1.ExplainRequest) (r *musterv1.ExplainResponse, next uint32) {
+	r = &musterv1.ExplainResponse{ClockNs: s.core.ClockNs, Number: s.core.Number}
 	w := s.worlds[q.GetWorld()]
 	rec := s.latestEnded(q.GetWorld())
 	if w != nil {
 		rec = w.rec
 	}
 	if rec == nil {
-		return nil
+		return nil, 0
 	}
 	r.World, _ = s.viewWorld(&musterv1.ViewRequest{OmitProcs: true}, rec, cursor{}, &budget{})
 	r.Events = s.Events(rec.Generation, 0)
@@ -43,7 +45,7 @@ func (s *State) Explain(q *musterv1.ExplainRequest) *musterv1.ExplainResponse {
 		if q.GetOneRank() {
 			r.Notes = append(r.Notes, "the world has ended: its procs are not kept, what is above is all that is known")
 		}
-		return r
+		return r, 0
 	}
 	if q.GetOneRank() {
 		role := q.GetRole()
@@ -51,42 +53,31 @@ func (s *State) Explain(q *musterv1.ExplainRequest) *musterv1.ExplainResponse {
 			role = musterv1.Role_ROLE_WORKER
 		}
 		if !s.explainMember(r, w, member{w.rec.World, role, q.GetRank()}) {
-			return nil
+			return nil, 0
 		}
-		return r
+		return r, 0
 	}
-	s.explainWorld(r, w)
-	return r
+	return r, s.explainWorld(r, w)
 }
 
-func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
+func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) (next uint32) {
 	n, definite := wanted(w.rec.Spec)
 	if definite {
 		r.MissingCount = n - w.joined
-		r.Missing = id.AppendRuns(nil, s.firstMissing(n, min(int(r.MissingCount), explainRanks), func(rank uint32) bool {
-			_, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
-			return rec == nil || !countsForLive(rec)
-		}))
 	}
 	if w.hosts.len() > 0 || w.rec.Spec.GetExec() != nil {
 		r.MissingHostCount = hostsWanted(w.rec.Spec) - w.ready
-		r.MissingHosts = s.firstMissing(hostsWanted(w.rec.Spec), min(int(r.MissingHostCount), explainMost), func(rank uint32) bool {
-			_, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_HOST, rank})
-			return !rec.isAlive()
-		})
 	}
-	looks := 0
-	for m, slot := range s.membersFrom(w, cursor{}) {
-		if looks++; looks > explainLooks {
-			r.Notes = append(r.Notes, "the world is large: not all of its members were looked at; `muster ps` lists them all")
+	next = s.nameMissing(r, w, 0)
+	for _, slot := range w.unhealthyMembers() {
+		if len(r.Procs) == explainMost {
 			break
 		}
-		if rec := s.recs.at(slot); isSupervised(rec) && !isHealthy(rec) && len(r.Procs) < explainMost {
-			r.Procs = append(r.Procs, s.viewProc(slot))
-		}
-		s.explainOrders(r, m, func(due) bool { return true })
+		r.Procs = append(r.Procs, s.viewProc(slot))
 	}
-	s.sortOrders(r)
+	if s.dueOrders > 0 {
+		s.explainAllOrders(r, w)
+	}
 	for _, t := range []struct {
 		kind TimerKind
 		id   uint64
@@ -99,17 +90,40 @@ func (s *State) explainWorld(r *musterv1.ExplainResponse, w *world) {
 		s.explainNext(r, Timer{Kind: t.kind, ID: t.id}, t.what)
 	}
 	r.Notes = append(r.Notes, s.worldNotes(w, r)...)
+	return next
 }
 
-// firstMissing is the first ranks below n that are missing, at most most.
-func (s *State) firstMissing(n uint32, most int, missing func(rank uint32) bool) []uint32 {
-	var out []uint32
-	for rank := uint32(0); rank < min(n, explainLooks) && len(out) < most; rank++ {
-		if missing(rank) {
-			out = append(out, rank)
+// ExplainMore looks who else is missing, from a place on, and tells where to go on; next is 0 at the end. It takes what Explain has told of
+// a world, whose counts it leaves as they are: who has come since is not named, and never are more named than are counted.
+func (s *State) ExplainMore(r *musterv1.ExplainResponse, from uint32) (next uint32) {
+	w := s.byGeneration[r.GetWorld().GetGeneration()]
+	if w == nil || from >= explainReach {
+		return 0
+	}
+	return s.nameMissing(r, w, from)
+}
+
+// nameMissing names those missing of explainLooks places of each role, from one on, and tells where to go on, as ExplainMore does.
+func (s *State) nameMissing(r *musterv1.ExplainResponse, w *world, from uint32) (next uint32) {
+	n, _ := wanted(w.rec.Spec) // 0 where nobody is missing, whoever comes
+	hosts, to := hostsWanted(w.rec.Spec), from+explainLooks
+	mostRanks, mostHosts := min(int(r.MissingCount), explainRanks), min(int(r.MissingHostCount), explainMost)
+	ranks := slices.Collect(id.Ranks(r.Missing))
+	for rank := from; rank < min(n, to) && len(ranks) < mostRanks; rank++ {
+		if slot, there := w.slot(musterv1.Role_ROLE_WORKER, rank); !there || !countsForLive(s.recs.at(slot)) {
+			ranks = append(ranks, rank)
 		}
 	}
-	return out
+	r.Missing = id.AppendRuns(nil, ranks)
+	for rank := from; rank < min(hosts, to) && len(r.MissingHosts) < mostHosts; rank++ {
+		if slot, there := w.slot(musterv1.Role_ROLE_HOST, rank); !there || !s.recs.at(slot).isAlive() {
+			r.MissingHosts = append(r.MissingHosts, rank)
+		}
+	}
+	if len(ranks) == mostRanks && len(r.MissingHosts) == mostHosts || to >= max(n, hosts) {
+		return 0
+	}
+	return to
 }
 
 // worldNotes says why nothing happens that one could wait for.
@@ -150,9 +164,11 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 		return true
 	}
 	r.Procs = append(r.Procs, s.viewProc(slot))
-	s.explainOrders(r, m, func(due) bool { return true })
+	orders := &oldestOrders{}
+	orders.add(m, s.pending[m])
 	if rec.assignment != nil {
-		s.explainOrders(r, hostOf(w, m.rank), func(d due) bool { return d.subject == m })
+		host := hostOf(w, m.rank)
+		orders.add(host, slices.DeleteFunc(slices.Clone(s.pending[host]), func(d due) bool { return d.subject != m }))
 		if !hasBegun(rec) && rec.assignment.Order == 0 {
 			r.Notes = append(r.Notes, s.worldNotes(w, r)...)
 		}
@@ -160,7 +176,7 @@ func (s *State) explainMember(r *musterv1.ExplainResponse, w *world, m member) b
 			r.Notes = append(r.Notes, "its program runs and counts once it has joined (ready: join)")
 		}
 	}
-	s.sortOrders(r)
+	s.explainOrders(r, orders)
 	s.explainNext(r, Timer{Kind: TimerMember, Slot: slot, ID: rec.incarnation}, "it counts as Expired, unless it is heard before")
 	s.explainNext(r, Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}, "it counts as out of reach, unless it accepts its orders or is heard before")
 	return true
@@ -178,12 +194,51 @@ func (s *State) explainNext(r *musterv1.ExplainResponse, t Timer, what string) {
 	r.Next = append(r.Next, &musterv1.NextAction{AtNs: at, What: what})
 }
 
-// explainOrders adds what an addressee has still to be told.
-func (s *State) explainOrders(r *musterv1.ExplainResponse, addressee member, wants func(due) bool) {
-	for _, d := range s.pending[addressee] {
-		if !wants(d) {
-			continue
+// oldestOrders are the first explainMost orders of those that were added, and how many that were.
+type oldestOrders struct {
+	count  uint32
+	oldest []addressed // ascending
+}
+
+type addressed struct {
+	to member
+	due
+}
+
+// add takes what an addressee has still to be told, or what is wanted of it.
+func (o *oldestOrders) add(to member, waiting []due) {
+	o.count += uint32(len(waiting))
+	for _, d := range waiting {
+		i, _ := slices.BinarySearchFunc(o.oldest, d, func(a addressed, d due) int { return compareDue(a.due, d) })
+		if i == explainMost {
+			return
 		}
+		o.oldest = slices.Insert(o.oldest, i, addressed{to, d})
+		o.oldest = o.oldest[:min(len(o.oldest), explainMost)]
+	}
+}
+
+// explainAllOrders tells what the members of a world have still to be told; hosts first, as each is told for many.
+func (s *State) explainAllOrders(r *musterv1.ExplainResponse, w *world) {
+	o := &oldestOrders{}
+	for _, role := range []musterv1.Role{musterv1.Role_ROLE_HOST, musterv1.Role_ROLE_WORKER} {
+		looks := 0
+		for rank := range w.members(role).from(0) {
+			if looks++; looks > explainLooks {
+				r.Notes = append(r.Notes, "the world is large: what all of its members have still to be told was not looked at; `muster ps` lists them all")
+				break
+			}
+			m := member{w.rec.World, role, rank}
+			o.add(m, s.pending[m])
+		}
+	}
+	s.explainOrders(r, o)
+}
+
+// explainOrders tells of what has still to be told.
+func (s *State) explainOrders(r *musterv1.ExplainResponse, o *oldestOrders) {
+	r.OrderCount = o.count
+	for _, d := range o.oldest {
 		what := "end"
 		switch d.kind {
 		case dueSpawn:
@@ -191,14 +246,8 @@ func (s *State) explainOrders(r *musterv1.ExplainResponse, addressee member, wan
 		case dueStopRank:
 			what = fmt.Sprintf("end rank %d", d.subject.rank)
 		}
-		r.OrderCount++
-		r.Orders = append(r.Orders, &musterv1.DueOrder{Id: d.id, To: addressee.ref(0), What: what, AgeNs: s.core.ClockNs - d.dueNs})
+		r.Orders = append(r.Orders, &musterv1.DueOrder{Id: d.id, To: d.to.ref(0), What: what, AgeNs: s.core.ClockNs - d.dueNs})
 	}
-}
-
-func (s *State) sortOrders(r *musterv1.ExplainResponse) {
-	slices.SortFunc(r.Orders, func(a, b *musterv1.DueOrder) int { return compareDue(due{id: a.Id}, due{id: b.Id}) })
-	r.Orders = r.Orders[:min(len(r.Orders), explainMost)]
 }
 
 // ViewStop is one page of a stop operation; nil where it is unknown.

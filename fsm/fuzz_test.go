@@ -132,7 +132,9 @@ func read(t *testing.T, s *fsm.State) {
 	v, err := s.View(&musterv1.ViewRequest{IncludeEnded: true})
 	require.NoError(t, err)
 	for _, w := range v.Worlds {
-		s.Explain(&musterv1.ExplainRequest{World: w.World})
+		if e, next := s.Explain(&musterv1.ExplainRequest{World: w.World}); next != 0 {
+			s.ExplainMore(e, next)
+		}
 		s.Supervision(w.World, true).Answer()
 		s.History(w.World)
 		for _, p := range w.Procs {

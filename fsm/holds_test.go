@@ -2,10 +2,12 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -66,6 +68,7 @@ func TestReaders_LookAtFewMembers(t *testing.T) {
 		{"supervision of all", 0, MaxPage, func(s *State) { s.Supervision("w", true) }},
 		{"a page", 0, MaxPage, func(s *State) { _, _ = s.View(&musterv1.ViewRequest{PageSize: MaxPage}) }},
 		{"a page of nobody", 0, pageLooks, func(s *State) { _, _ = s.View(&musterv1.ViewRequest{ProcLabels: nobody}) }},
+		{"explain", members - 1, explainLooks, func(s *State) { s.Explain(&musterv1.ExplainRequest{World: "w"}) }},
 		{"status", members - 1, 0, func(s *State) { s.Status() }},
 		{"history", members - 1, 0, func(s *State) { s.History("w") }},
 		{"watch", members - 1, 0, func(s *State) { s.Watch(&musterv1.WatchRequest{From: s.Epoch()}) }},
@@ -95,6 +98,53 @@ func TestReaders_LookAtFewWorlds(t *testing.T) {
 			v, err := s.View(q)
 			require.NoError(t, err)
 			require.NotEmpty(t, v.NextPageToken)
+		})
+	}
+}
+
+func TestExplain_LooksAtFewOrders(t *testing.T) {
+	s := large(t, nil, 2*explainLooks, 0)
+	all := 0
+	for rank := range uint32(2 * explainLooks) {
+		m := member{"w", musterv1.Role_ROLE_WORKER, rank}
+		s.setPending(m, []due{{id: uint64(2 * (1e6 - rank))}, {id: uint64(2*(1e6-rank) + 1)}})
+		all += 2
+	}
+	r, _ := s.Explain(&musterv1.ExplainRequest{World: "w"})
+	require.Equal(t, all, s.PendingOrders())
+	require.EqualValues(t, 2*explainLooks, r.OrderCount)
+	require.Len(t, r.Orders, explainMost)
+	for i, o := range r.Orders {
+		require.EqualValues(t, 2*(1e6-explainLooks+1)+i, o.Id, "the oldest of those looked at")
+	}
+	require.Contains(t, fmt.Sprint(r.Notes), "the world is large")
+}
+
+// TestExplainMore: whoever is missing of a large world is named, wherever in it, and never more than are counted.
+func TestExplainMore(t *testing.T) {
+	const ranks = 3*explainLooks + 10
+	spec := &musterv1.WorldSpec{World: "w", Shape: &musterv1.Shape{Dims: []uint32{ranks}}, ProcsPerHost: 2}
+	for _, gone := range [][]uint32{{}, {0}, {ranks - 1}, {5, explainLooks - 1, explainLooks, 3 * explainLooks}} {
+		t.Run(fmt.Sprint(gone), func(t *testing.T) {
+			s := large(t, spec, ranks, 0)
+			w := s.worlds["w"]
+			leave := func(rank uint32) {
+				slot, _ := w.slot(musterv1.Role_ROLE_WORKER, rank)
+				s.dropMember(w, slot)
+			}
+			for _, rank := range gone {
+				leave(rank)
+			}
+			r, next := s.Explain(&musterv1.ExplainRequest{World: "w"})
+			leave(ranks - 2) // behind what was counted
+			for parts := 0; next != 0; parts++ {
+				require.Less(t, parts, 4)
+				next = s.ExplainMore(r, next)
+			}
+			require.EqualValues(t, len(gone), r.MissingCount)
+			named := slices.Collect(id.Ranks(r.Missing))
+			require.Subset(t, append(gone, ranks-2), named)
+			require.Len(t, named, len(gone))
 		})
 	}
 }

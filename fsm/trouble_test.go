@@ -92,7 +92,8 @@ func procOf(t *testing.T, m *fsmtest.Machine, rank int) *musterv1.ProcRef {
 func TestExplain_SaysThatTheBrakeHolds(t *testing.T) {
 	m, _, _ := troubled(t)
 	explain := func() *musterv1.ExplainResponse {
-		return m.State.Explain(&musterv1.ExplainRequest{World: "w", Rank: 1, OneRank: true})
+		e, _ := m.State.Explain(&musterv1.ExplainRequest{World: "w", Rank: 1, OneRank: true})
+		return e
 	}
 	require.Empty(t, explain().Notes)
 	at := explain().Next[0].AtNs

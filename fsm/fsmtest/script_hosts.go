@@ -123,7 +123,7 @@ func printOrder(o *musterv1.Order) string {
 func (s *script) explain(name string) string {
 	world, _, oneRank := strings.Cut(strings.TrimPrefix(name, "host:"), "/")
 	p := s.ref(name + "@0")
-	r := s.State.Explain(&musterv1.ExplainRequest{World: world, Rank: p.Rank, OneRank: oneRank, Role: p.Role})
+	r, _ := s.State.Explain(&musterv1.ExplainRequest{World: world, Rank: p.Rank, OneRank: oneRank, Role: p.Role})
 	if r == nil {
 		return "unknown"
 	}

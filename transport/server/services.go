@@ -158,7 +158,8 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 		return nil, err
 	}
 	var resp *musterv1.ExplainResponse
-	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp = st.Explain(q) })
+	var next uint32
+	age, err := v.s.read(ctx, q.GetStale(), func(st *fsm.State) { resp, next = st.Explain(q) })
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +172,11 @@ func (v *systemService) Explain(ctx context.Context, q *musterv1.ExplainRequest)
 	}
 	if resp == nil {
 		return nil, notFound("world", "there is no world %s: list those there are, with ended ones", q.GetWorld())
+	}
+	for next != 0 {
+		if _, err := v.s.read(ctx, true, func(st *fsm.State) { next = st.ExplainMore(resp, next) }); err != nil {
+			return nil, err
+		}
 	}
 	resp.Staleness = age
 	resp.Notes = append(append(resp.Notes, standstill(age, v.s.cfg.System)...), v.s.cfg.Node.Disk()...)
