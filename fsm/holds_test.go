@@ -2,10 +2,12 @@ package fsm
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
@@ -145,6 +147,59 @@ func TestExplainMore(t *testing.T) {
 			named := slices.Collect(id.Ranks(r.Missing))
 			require.Subset(t, append(gone, ranks-2), named)
 			require.Len(t, named, len(gone))
+		})
+	}
+}
+
+// TestWatch_Parts: whatever a watcher wants, and however far behind it is, answer by answer it is told all of it once, and none of them is
+// large.
+func TestWatch_Parts(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	s := large(t, nil, 1, 0)
+	from := s.Number()
+	var all []*musterv1.Event
+	for i := range 3 * maxScanned {
+		e := &musterv1.Event{
+			Number: s.draw(), World: fmt.Sprint("w-", rng.IntN(2000)), Kind: musterv1.Event_Kind(rng.IntN(4) + 1), Ranks: make([]byte, rng.IntN(100)),
+		}
+		if i%100 == 0 {
+			e.Ranks = make([]byte, maxWatchedBytes/3)
+		}
+		if i == 1000 {
+			e.Ranks = make([]byte, 2*maxWatchedBytes)
+		}
+		all = append(all, e)
+	}
+	s.events.cluster = append(s.events.cluster, all...)
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprint("w-", 2*i))
+	}
+	for name, q := range map[string]*musterv1.WatchRequest{
+		"everything": {},
+		"a kind":     {Kinds: []musterv1.Event_Kind{2}},
+		"many":       {Worlds: many, Kinds: []musterv1.Event_Kind{1, 3}},
+		"one world":  {Worlds: []string{"w-7"}},
+		"nobody":     {Worlds: []string{"nobody"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := slices.DeleteFunc(slices.Clone(all), func(e *musterv1.Event) bool {
+				return len(q.Worlds) > 0 && !slices.Contains(q.Worlds, e.World) || len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind)
+			})
+			var told []*musterv1.Event
+			for q.From = from; q.From < s.Number(); {
+				r := s.Watch(q)
+				require.Greater(t, r.Number, q.From)
+				require.LessOrEqual(t, len(r.Events), maxWatched)
+				if len(r.Events) > 1 {
+					require.Less(t, proto.Size(r), maxWatchedBytes+maxWatched*8)
+				}
+				told, q.From = append(told, r.Events...), r.Number
+			}
+			require.Len(t, told, len(want))
+			for i, e := range want {
+				require.Same(t, e, told[i])
+			}
 		})
 	}
 }

@@ -151,10 +151,7 @@ func (c cursor) compare(o cursor) int {
 }
 
 func worldFilter(q *musterv1.ViewRequest) func(*musterv1.WorldRecord) bool {
-	names := make(map[string]bool, len(q.GetWorlds()))
-	for _, name := range q.GetWorlds() {
-		names[name] = true
-	}
+	names := setOf(q.GetWorlds())
 	return func(rec *musterv1.WorldRecord) bool {
 		return (len(names) == 0 || names[rec.World]) && hasLabels(rec.Labels, q.GetWorldLabels())
 	}

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// maxWatched bounds the events, and maxScanned those looked at, in one answer to a watcher.
-	maxWatched, maxScanned = 500, 5000
+	// maxWatched bounds the events, maxWatchedBytes their size, unless it is one alone, and maxScanned those looked at, in one answer to a
+	// watcher.
+	maxWatched, maxWatchedBytes, maxScanned = 500, 1 << 20, 5000
 	// maxGenerations and maxHistoryBytes bound a history.
 	maxGenerations, maxHistoryBytes = 100, 2 << 20
 )
 
-// Watch answers a watcher: what has happened behind q.From, at most 500 events at a time. It asks again from the answer's number, at once
-// where that is below the state's, else when something has happened.
+// Watch answers a watcher: what has happened behind q.From, at most 500 events or a mebibyte at a time. It asks again from the answer's
+// number, at once where that is below the state's, else when something has happened.
 func (s *State) Watch(q *musterv1.WatchRequest) *musterv1.WatchResponse {
 	out := &musterv1.WatchResponse{Number: q.GetFrom(), ClockNs: s.core.ClockNs}
 	switch from := q.GetFrom(); {
@@ -39,18 +40,36 @@ func (s *State) Watch(q *musterv1.WatchRequest) *musterv1.WatchResponse {
 		}
 		return 1
 	})
+	if i == len(ring) {
+		out.Number = s.core.Number
+		return out
+	}
+	worlds, kinds := setOf(q.Worlds), setOf(q.Kinds)
+	room := maxWatchedBytes
 	for scanned := 0; i < len(ring); i, scanned = i+1, scanned+1 {
 		if scanned == maxScanned || len(out.Events) == maxWatched {
 			return out
 		}
 		e := ring[i]
-		out.Number = e.Number
-		if (len(q.Worlds) == 0 || slices.Contains(q.Worlds, e.World)) && (len(q.Kinds) == 0 || slices.Contains(q.Kinds, e.Kind)) {
+		if (len(worlds) == 0 || worlds[e.World]) && (len(kinds) == 0 || kinds[e.Kind]) {
+			if room -= proto.Size(e); room < 0 && len(out.Events) > 0 {
+				return out
+			}
 			out.Events = append(out.Events, e)
 		}
+		out.Number = e.Number
 	}
 	out.Number = s.core.Number
 	return out
+}
+
+// setOf is a list, to be asked often.
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, v := range list {
+		set[v] = true
+	}
+	return set
 }
 
 // History is what is still known of a world; nil if that is nothing. The oldest generations are left out where it would be too much.
