@@ -116,7 +116,7 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 	if kept {
 		if len(s.pending[m]) > 0 {
 			s.announce(rec)
-			s.timeDelivery(slot, rec)
+			s.timeDelivery(slot)
 		}
 	} else if present != nil {
 		s.hostRestarted(w, m.rank)

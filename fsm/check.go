@@ -49,7 +49,8 @@ func newChecker(s *State) *checker {
 		c.operations = append(c.operations, operation)
 	}
 	c.stages = []func() (bool, error){
-		c.someMembers, c.allMembers, c.someWorlds, c.someStops, c.allPending, once(s.checkPhase), once(s.checkEnded), once(s.checkRequests), once(s.checkEvents),
+		c.someMembers, c.allMembers, once(s.checkDetached), c.someWorlds, c.someStops, c.allPending,
+		once(s.checkPhase), once(s.checkEnded), once(s.checkRequests), once(s.checkEvents),
 	}
 	return c
 }
@@ -199,6 +200,19 @@ func (c *checker) allMembers() (more bool, err error) {
 		return false, fmt.Errorf("%d generations and %d names for %d worlds", len(s.byGeneration), s.names.Len(), len(s.worlds))
 	}
 	return false, nil
+}
+
+// checkDetached holds the order of Detached members against who they are.
+func (s *State) checkDetached() error {
+	if s.inOrder.Len() != len(s.detached) {
+		return fmt.Errorf("%d Detached members are in order, there are %d", s.inOrder.Len(), len(s.detached))
+	}
+	for _, m := range s.inOrder.Items() {
+		if s.detached[m] == nil {
+			return fmt.Errorf("%s is in the order of Detached members and is none", printMember(m))
+		}
+	}
+	return nil
 }
 
 func (c *checker) someWorlds() (more bool, err error) {

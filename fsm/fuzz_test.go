@@ -143,7 +143,7 @@ func read(t *testing.T, s *fsm.State) {
 		}
 		s.ViewStop(&musterv1.ViewStopRequest{Operation: w.Stop})
 	}
-	for _, p := range s.DetachedMembers() {
+	for _, p := range s.DetachedMembers(nil) {
 		s.Orders(p)
 	}
 	s.Watch(&musterv1.WatchRequest{From: s.Epoch()})

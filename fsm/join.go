@@ -200,13 +200,19 @@ func (s *State) putDetached(rec *record) {
 	if elsewhere(s.detached[rec.member()], rec) {
 		s.moved(rec)
 	}
-	s.detached[rec.member()] = rec
+	s.keepDetached(rec)
 	s.entry.digest.detached(rec)
+}
+
+func (s *State) keepDetached(rec *record) {
+	s.detached[rec.member()] = rec
+	s.inOrder.Set(rec.member())
 }
 
 func (s *State) dropDetached(m member) {
 	rec := s.detached[m]
 	delete(s.detached, m)
+	s.inOrder.Delete(m)
 	s.setPending(m, nil)
 	s.core.LastDetachedRemoval = s.core.Number
 	s.moved(rec)

@@ -185,7 +185,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		f := rec.facts()
 		f.lastReportNs = b.Detached.LastReportNs
 		rec.setFacts(f)
-		s.detached[rec.member()] = rec
+		s.keepDetached(rec)
 	case *musterv1.Record_Stop:
 		op := newStop()
 		op.rec = b.Stop

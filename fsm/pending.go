@@ -116,16 +116,14 @@ func (s *State) pend(addressee member, d due) {
 			return
 		}
 	} else if len(s.pending[addressee]) == 1 {
-		s.timeDelivery(slot, rec)
+		s.timeDelivery(slot)
 	}
 	s.announce(rec)
 }
 
 // timeDelivery tells the leader by when a member must have confirmed its oldest order, if it has one.
-func (s *State) timeDelivery(slot Slot, rec *record) {
-	t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}
-	var ok bool
-	if t.AtNs, ok = s.Deadline(t); ok {
+func (s *State) timeDelivery(slot Slot) {
+	if t, ok := s.DeliveryTimer(slot); ok {
 		s.timer(t)
 	}
 }

@@ -47,13 +47,11 @@ func (r *restoring) restore(t *testing.T) {
 	require.NotNil(t, r.commit("again").GetRestore())
 }
 
-// remaining is the time that each deadline has left, those of leases and of what is not confirmed apart: they begin anew.
+// remaining is the time that each deadline has left, those of members apart: they begin anew.
 func remaining(s *fsm.State) map[string]time.Duration {
 	out := map[string]time.Duration{}
 	for t := range s.OtherTimers() {
-		if t.Kind != fsm.TimerDelivery {
-			out[fmt.Sprintf("%d of %d", t.Kind, t.ID)] = time.Duration(t.AtNs - s.ClockNs())
-		}
+		out[fmt.Sprintf("%d of %d", t.Kind, t.ID)] = time.Duration(t.AtNs - s.ClockNs())
 	}
 	return out
 }

@@ -50,6 +50,8 @@ func (m member) compare(o member) int {
 	return cmp.Or(cmp.Compare(m.world, o.world), cmp.Compare(m.role, o.role), cmp.Compare(m.rank, o.rank))
 }
 
+func (m member) less(o member) bool { return m.compare(o) < 0 }
+
 func (m member) ref(incarnation uint64) *musterv1.ProcRef {
 	return &musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank, Incarnation: incarnation}
 }
@@ -138,6 +140,7 @@ type State struct {
 	byGeneration map[uint64]*world
 	names        btree.Set[string] // derived: of worlds, in order
 	detached     map[member]*record
+	inOrder      *btree.BTreeG[member] // derived: of the Detached members
 	stops        map[uint64]*stop
 	ended        []*musterv1.WorldRecord // oldest end first
 	requests     requestTable
@@ -176,6 +179,7 @@ func New() *State {
 		worlds:       map[string]*world{},
 		byGeneration: map[uint64]*world{},
 		detached:     map[member]*record{},
+		inOrder:      btree.NewBTreeGOptions(member.less, btree.Options{NoLocks: true}),
 		stops:        map[uint64]*stop{},
 		requests:     newRequestTable(),
 		events:       newEventLog(),

@@ -106,12 +106,18 @@ func (s *State) IsDetached(p *musterv1.ProcRef) bool {
 	return rec != nil && rec.incarnation == p.GetIncarnation()
 }
 
-// DetachedMembers lists the address book of Detached members.
-func (s *State) DetachedMembers() []*musterv1.ProcRef {
+// MaxDetached is how many Detached members are listed at once: the reader holds a lock.
+const MaxDetached = 4096
+
+// DetachedMembers lists the address book of Detached members in order, the first MaxDetached behind one of them, or of all for nil.
+func (s *State) DetachedMembers(behind *musterv1.ProcRef) []*musterv1.ProcRef {
 	var out []*musterv1.ProcRef
-	for _, rec := range sortedMembers(s.detached) {
-		out = append(out, rec.ref())
-	}
+	s.inOrder.Ascend(memberOf(behind), func(m member) bool {
+		if behind == nil || m != memberOf(behind) {
+			out = append(out, s.detached[m].ref())
+		}
+		return len(out) < MaxDetached
+	})
 	return out
 }
 

@@ -57,6 +57,9 @@ func (s *State) Timers() iter.Seq[Timer] {
 			if t, ok := s.MemberTimer(slot); ok && !yield(t) {
 				return
 			}
+			if t, ok := s.DeliveryTimer(slot); ok && !yield(t) {
+				return
+			}
 		}
 		s.OtherTimers()(yield)
 	}
@@ -75,14 +78,8 @@ func (s *State) OtherTimers() iter.Seq[Timer] {
 				return
 			}
 		}
-		for m := range sortedMembers(s.pending) {
-			slot, rec := s.lookup(m)
-			if rec != nil && !s.yieldTimer(Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}, yield) {
-				return
-			}
-		}
 		for _, rec := range s.ended {
-			if !s.yieldTimer(Timer{Kind: TimerRetention, ID: rec.Generation}, yield) {
+			if !yield(Timer{AtNs: s.retentionEnd(rec), Kind: TimerRetention, ID: rec.Generation}) {
 				return
 			}
 		}
@@ -96,7 +93,7 @@ func (s *State) yieldTimer(t Timer, yield func(Timer) bool) bool {
 	return !ok || yield(t)
 }
 
-// Slots is how many slots there are; MemberTimer takes those below.
+// Slots is how many slots there are; MemberTimer and DeliveryTimer take those below.
 func (s *State) Slots() Slot { return Slot(s.recs.len()) }
 
 // MemberTimer is the lease of the member in a slot; ok is false where nobody is supervised.
@@ -106,6 +103,18 @@ func (s *State) MemberTimer(slot Slot) (Timer, bool) {
 		return Timer{}, false
 	}
 	t := Timer{Kind: TimerMember, Slot: slot, ID: rec.incarnation}
+	var ok bool
+	t.AtNs, ok = s.Deadline(t)
+	return t, ok
+}
+
+// DeliveryTimer is the oldest due order of the member in a slot; ok is false where there is none.
+func (s *State) DeliveryTimer(slot Slot) (Timer, bool) {
+	rec := s.recs.at(slot)
+	if s.dueOrders == 0 || rec == nil {
+		return Timer{}, false
+	}
+	t := Timer{Kind: TimerDelivery, Slot: slot, ID: rec.incarnation}
 	var ok bool
 	t.AtNs, ok = s.Deadline(t)
 	return t, ok

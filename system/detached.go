@@ -1,6 +1,7 @@
 package system
 
 import (
+	"iter"
 	"time"
 
 	"muster/fsm"
@@ -27,11 +28,9 @@ func (w *detachedWatch) look(l *leadership) []*musterv1.ProcRef {
 		return nil
 	}
 	w.nextNs = now + int64(detachedRound)
-	var members []*musterv1.ProcRef
-	l.state.Read(func(s *fsm.State) { members = s.DetachedMembers() })
-	since := make(map[identity]int64, len(members))
+	since := make(map[identity]int64, len(w.since))
 	var gone []*musterv1.ProcRef
-	for _, p := range members {
+	for p := range l.detachedMembers() {
 		if l.sessions.Attached(p) {
 			continue
 		}
@@ -47,4 +46,23 @@ func (w *detachedWatch) look(l *leadership) []*musterv1.ProcRef {
 	}
 	w.since = since
 	return gone
+}
+
+// detachedMembers reads the address book part by part, so that the state is not held for long: who comes or goes meanwhile may be left out.
+func (l *leadership) detachedMembers() iter.Seq[*musterv1.ProcRef] {
+	return func(yield func(*musterv1.ProcRef) bool) {
+		var part []*musterv1.ProcRef
+		for more := true; more; more = len(part) == fsm.MaxDetached {
+			var behind *musterv1.ProcRef
+			if len(part) > 0 {
+				behind = part[len(part)-1]
+			}
+			l.state.Read(func(s *fsm.State) { part = s.DetachedMembers(behind) })
+			for _, p := range part {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }

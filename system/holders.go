@@ -1,6 +1,8 @@
 package system
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"muster/fsm"
@@ -9,6 +11,9 @@ import (
 
 // maxGone bounds what is remembered of sessions that ended; beyond it a holder's lease has to run out.
 const maxGone = 1 << 16
+
+// sweepAtOnce bounds those of them that are looked up with the state's lock held.
+const sweepAtOnce = 4096
 
 // goneHolders remembers whose session ended in this term, so that another machine need not wait for the lease of a holder that
 // the leader has seen go.
@@ -35,14 +40,26 @@ func (g *goneHolders) full() bool {
 	return len(g.gone) >= maxGone
 }
 
-// sweep forgets those who hold nothing any more.
-func (g *goneHolders) sweep(s *fsm.State) {
+// sweep forgets those who hold nothing any more, part by part, so that the state is not held for long. Nobody holds it again under the
+// same incarnation.
+func (g *goneHolders) sweep(state State) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for m := range g.gone {
-		if s.Present(&musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank}) != m.number {
+	all := slices.Collect(maps.Keys(g.gone))
+	g.mu.Unlock()
+	for part := range slices.Chunk(all, sweepAtOnce) {
+		var over []identity
+		state.Read(func(s *fsm.State) {
+			for _, m := range part {
+				if s.Present(&musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank}) != m.number {
+					over = append(over, m)
+				}
+			}
+		})
+		g.mu.Lock()
+		for _, m := range over {
 			delete(g.gone, m)
 		}
+		g.mu.Unlock()
 	}
 }
 

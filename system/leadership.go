@@ -87,6 +87,9 @@ func (l *leadership) load(s *fsm.State, from fsm.Slot) (more bool) {
 		if t, ok := s.MemberTimer(slot); ok {
 			l.timers.Add(t)
 		}
+		if t, ok := s.DeliveryTimer(slot); ok {
+			l.timers.Add(t)
+		}
 	}
 	if from == 0 {
 		for t := range s.OtherTimers() {

@@ -56,7 +56,7 @@ func (g *Generator) obey() *musterv1.Command {
 	case musterv1.Phase_PHASE_STOPPED:
 		return g.startExecution()
 	case musterv1.Phase_PHASE_STOPPING:
-		for _, p := range g.State.DetachedMembers() {
+		for _, p := range g.State.DetachedMembers(nil) {
 			if orders := g.State.Orders(p); len(orders) > 0 {
 				return g.answers(g.obeyed(orders[0])...)
 			}

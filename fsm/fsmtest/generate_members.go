@@ -127,7 +127,7 @@ func (g *Generator) observation() *musterv1.Command {
 		expire.Procs = append(expire.Procs, g.ref())
 		return &musterv1.Command{Body: &musterv1.Command_Expire{Expire: expire}}
 	}
-	for _, p := range g.State.DetachedMembers() {
+	for _, p := range g.State.DetachedMembers(nil) {
 		if g.rng.IntN(4) == 0 {
 			due.Detached = append(due.Detached, p)
 		}

@@ -125,7 +125,7 @@ func (t *Tally) members() {
 			}
 		}
 	}
-	t.Counts[detachedName] += len(t.state.DetachedMembers())
+	t.Counts[detachedName] += len(t.state.DetachedMembers(nil))
 }
 
 var detachedName = musterv1.Mode_MODE_DETACHED.Descriptor().Values().ByNumber(musterv1.Mode_MODE_DETACHED.Number()).FullName()
