@@ -18,7 +18,8 @@
 //   - how the state is written, read and replaced (snapshot.go, restore.go), and the digest that tells replicas apart (digest.go).
 //
 // A State is not safe for concurrent use; its owner locks. Records that it hands out (protobuf messages) are never changed
-// afterwards, only replaced, so they may be kept and read without a lock.
+// afterwards, only replaced, so they may be kept and read without a lock. Who reads holds up Apply: so a reader looks at a bounded number
+// of members, worlds, orders and events, about what a millisecond is enough for, and whoever wants more calls it again (holds_test.go).
 //
 // # How to add a command
 //

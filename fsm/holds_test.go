@@ -100,6 +100,7 @@ func TestReaders_LookAtFewWorlds(t *testing.T) {
 			v, err := s.View(q)
 			require.NoError(t, err)
 			require.NotEmpty(t, v.NextPageToken)
+			require.LessOrEqual(t, len(v.Worlds), pageLooks/headLooks)
 		})
 	}
 }
