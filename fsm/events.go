@@ -58,13 +58,16 @@ func (s *State) refitEvents() {
 }
 
 // all returns every event held by any ring once, oldest first.
-func (l *eventLog) all() []*musterv1.Event {
-	out := slices.Clone(l.cluster)
+func (l *eventLog) all() []*musterv1.Event { return eventsOf(l.cluster, unsorted(nil, l.worlds)) }
+
+// eventsOf is all of an eventLog whose rings are given, those of worlds in any order.
+func eventsOf(cluster []*musterv1.Event, worlds [][]*musterv1.Event) []*musterv1.Event {
+	out := slices.Clone(cluster)
 	oldest := uint64(0)
 	if len(out) > 0 {
 		oldest = out[0].Number
 	}
-	for _, ring := range sorted(l.worlds) {
+	for _, ring := range worlds {
 		for _, e := range ring {
 			if e.Number < oldest {
 				out = append(out, e)

@@ -45,7 +45,8 @@ type Frozen struct {
 	targets    [][]*musterv1.StopTarget
 	ended      []*musterv1.WorldRecord
 	requests   []*musterv1.RequestRecord
-	events     []*musterv1.Event
+	events     []*musterv1.Event   // the cluster's ring
+	rings      [][]*musterv1.Event // those of worlds, unsorted
 	hostRanks  []*musterv1.HostRank
 }
 
@@ -53,14 +54,14 @@ type Frozen struct {
 var ErrRestoreStaged = errors.New("a restore is staged: no snapshot until it has ended")
 
 // Freeze returns the state as it is now. It copies lists of worlds and of pages, no record and no time of a report: what is written
-// afterwards copies its page. It may be called by one goroutine at a time, while others read.
+// afterwards copies its page. What has to be sorted is sorted when it is written. It may be called by one goroutine at a time, while others read.
 func (s *State) Freeze() (*Frozen, error) {
 	if s.staged != nil {
 		return nil, ErrRestoreStaged
 	}
 	f := &Frozen{
 		core: proto.CloneOf(s.core), recs: s.recs.freeze(), lastReport: s.lastReport.freeze(),
-		ended: slices.Clone(s.ended), requests: slices.Clone(s.requests.oldest), events: s.events.all(),
+		ended: slices.Clone(s.ended), requests: slices.Clone(s.requests.oldest), events: s.events.cluster, rings: unsorted(nil, s.events.worlds),
 	}
 	f.core.Digest = slices.Clone(s.digest[:])
 	f.header = &musterv1.SnapshotHeader{
@@ -70,15 +71,11 @@ func (s *State) Freeze() (*Frozen, error) {
 	for _, n := range sorted(s.nodes) {
 		f.nodes = append(f.nodes, n)
 	}
-	for _, w := range sorted(s.worlds) {
+	for _, w := range s.worldsFrom("") {
 		f.worlds = append(f.worlds, w.rec)
-		for _, rec := range sorted(w.hostRanks) {
-			f.hostRanks = append(f.hostRanks, rec)
-		}
+		f.hostRanks = unsorted(f.hostRanks, w.hostRanks)
 	}
-	for _, rec := range sortedMembers(s.detached) {
-		f.detached = append(f.detached, rec)
-	}
+	f.detached = unsorted(nil, s.detached)
 	for _, op := range sorted(s.stops) {
 		f.stops = append(f.stops, op.rec)
 		f.targets = append(f.targets, slices.Clone(op.targets))
@@ -126,6 +123,7 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	for _, slot := range f.inOrder() {
 		put(message.ofMember(f.recs.at(slot), f.lastReport.at(slot)))
 	}
+	slices.SortFunc(f.detached, func(a, b *record) int { return a.member().compare(b.member()) })
 	for _, rec := range f.detached {
 		put(message.ofDetached(rec))
 	}
@@ -147,9 +145,12 @@ func (f *Frozen) records(put func(*musterv1.Record)) {
 	for _, r := range f.requests {
 		put(&musterv1.Record{Body: &musterv1.Record_Request{Request: r}})
 	}
-	for _, e := range f.events {
+	for _, e := range eventsOf(f.events, f.rings) {
 		put(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
 	}
+	slices.SortFunc(f.hostRanks, func(a, b *musterv1.HostRank) int {
+		return cmp.Or(cmp.Compare(a.World, b.World), cmp.Compare(a.Rank, b.Rank))
+	})
 	for _, rec := range f.hostRanks {
 		put(&musterv1.Record{Body: &musterv1.Record_HostRank{HostRank: rec}})
 	}

@@ -19,6 +19,14 @@ func sorted[K cmp.Ordered, V any](m map[K]V) iter.Seq2[K, V] {
 	}
 }
 
+// unsorted are the values of a map, for who sorts them: behind those of list.
+func unsorted[K comparable, V any](list []V, m map[K]V) []V {
+	for _, v := range m {
+		list = append(list, v)
+	}
+	return list
+}
+
 // sortedMembers walks a map in order of (world, role, rank).
 func sortedMembers[V any](m map[member]V) iter.Seq2[member, V] {
 	keys := slices.SortedFunc(maps.Keys(m), member.compare)
