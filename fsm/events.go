@@ -17,7 +17,8 @@ type eventLog struct {
 
 func newEventLog() eventLog { return eventLog{worlds: map[uint64][]*musterv1.Event{}} }
 
-// ringAppend keeps at most limit of the youngest. Rings are re-sliced and copied now and then rather than indexed in a circle.
+// ringAppend keeps at most limit of the youngest. Rings are re-sliced and copied now and then rather than indexed in a circle: what
+// is frozen shares them.
 func ringAppend(ring []*musterv1.Event, e *musterv1.Event, limit int) []*musterv1.Event {
 	if len(ring) >= limit {
 		ring = ring[len(ring)-limit+1:]

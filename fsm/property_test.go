@@ -63,3 +63,32 @@ func TestApply_UnknownIsAnError(t *testing.T) {
 		require.Equal(t, before, g.State.Digest())
 	}
 }
+
+// TestFreeze_StaysAsItWas: what was frozen is written as it was, however the state has gone on since.
+func TestFreeze_StaysAsItWas(t *testing.T) {
+	for seed := range uint64(5) {
+		g := fsmtest.NewGenerator(seed)
+		var frozen []*fsm.Frozen
+		var want [][]byte
+		for i := range 1000 {
+			if i%100 == 0 {
+				f, err := g.State.Freeze()
+				if err == fsm.ErrRestoreStaged {
+					continue
+				}
+				require.NoError(t, err)
+				now, err := fsmtest.Encode(g.State)
+				require.NoError(t, err)
+				frozen, want = append(frozen, f), append(want, now)
+			}
+			g.Step()
+		}
+		require.Greater(t, len(frozen), 3)
+		for i, f := range frozen {
+			var b bytes.Buffer
+			_, err := f.WriteTo(&b)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want[i], b.Bytes()), "seed %d, file %d", seed, i)
+		}
+	}
+}
