@@ -12,6 +12,7 @@ import (
 
 	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
+	"muster/system/clock"
 )
 
 // TestTick_OnlyWhileSomethingDependsOnTheClock: a leader with nothing to seal keeps the clock in the log while there are deadlines.
@@ -196,13 +197,13 @@ func TestWatch_NoticesTheDeadInTime(t *testing.T) {
 				time.Sleep(time.Second + offset)
 				require.NoError(t, s.Report(alive(1, 0)))
 				lease := time.Duration(fsm.DefaultSettings().Timeouts.LeaseNs)
-				time.Sleep(lease)
+				time.Sleep(lease - clock.Interval)
 				health := func() (now musterv1.Health) {
 					f.Read(func(s *fsm.State) { now = s.Supervision("w", true).Answer().Procs[0].Health })
 					return now
 				}
-				require.Equal(t, musterv1.Health_HEALTH_ALIVE, health(), "not within its lease")
-				time.Sleep(maxDetection)
+				require.Equal(t, musterv1.Health_HEALTH_ALIVE, health(), "not within its lease, but for the clock's last step")
+				time.Sleep(clock.Interval + maxDetection)
 				require.Equal(t, musterv1.Health_HEALTH_EXPIRED, health())
 				f.cancel()
 				<-ended
