@@ -79,7 +79,9 @@ func (t term) Propose(ctx context.Context, c *musterv1.Command) (*musterv1.Outco
 func (t term) Submit(ctx context.Context, c *musterv1.Command) (wait func() (*musterv1.Outcome, error)) {
 	if r := t.noRoom(c); r != nil {
 		t.refused(r.GetReason())
-		return func() (*musterv1.Outcome, error) { return &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: r}}, nil }
+		return func() (*musterv1.Outcome, error) {
+			return &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: r}}, nil
+		}
 	}
 	await := t.Term.Submit(ctx, c)
 	return func() (*musterv1.Outcome, error) {
