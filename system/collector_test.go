@@ -89,7 +89,7 @@ func TestCollector_Gathers(t *testing.T) {
 				time.Sleep(c.want - 1)
 				synctest.Wait()
 				require.Equal(t, pokes, f.poked())
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				require.Equal(t, pokes+1, f.poked())
 				require.NotNil(t, l.collector.timer)
