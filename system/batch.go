@@ -21,6 +21,9 @@ type batch struct {
 	explicit map[identity]*Reporter // reports by name, for their verdicts; nil without any
 	known    []known                // verdicts that need no log entry
 
+	// What has been packed: all of the spans before, and all speakers before.
+	packedSpans, packedSpeakers int
+
 	// Scratch of gather and pack.
 	order   []uint32
 	present []uint32
@@ -30,6 +33,8 @@ type batch struct {
 const (
 	// maxExplicit bounds the reports by name that a batch makes of packed ones.
 	maxExplicit = 1000
+	// packAtOnce bounds the ranks that are compared with one hold of the state: a fifth of a millisecond.
+	packAtOnce = 1 << 16
 	// maxKept bounds the tables that are kept for later batches, in ranks: four mebibytes a batch.
 	maxKept = 1 << 18
 )
@@ -193,13 +198,20 @@ func (b *batch) addExplicit(report *musterv1.ProcReport, r *Reporter) {
 
 // pack compares numbers with the state. Ranks whose incarnation is the present one, or that are held under the present spawn order,
 // travel packed, under the state's number that was read before the comparison; whatever is different goes by name, for Apply to
-// judge.
-func (b *batch) pack(s *fsm.State) {
+// judge. It takes packAtOnce ranks, and tells whether more are left.
+func (b *batch) pack(s *fsm.State) (more bool) {
 	number := s.Number()
-	for _, span := range b.spans {
+	for left := packAtOnce; left > 0 && b.packedSpans < len(b.spans); {
+		span := b.spans[b.packedSpans]
+		some := b.speakers[max(span.from, b.packedSpeakers):span.to]
+		some = some[:min(left, len(some))]
+		left -= len(some)
+		if b.packedSpeakers = max(span.from, b.packedSpeakers) + len(some); b.packedSpeakers == span.to {
+			b.packedSpans++
+		}
 		seats := s.Seats(span.at.world, span.at.role)
 		b.present = b.present[:0]
-		for _, speaks := range b.speakers[span.from:span.to] {
+		for _, speaks := range some {
 			now := seats.Incarnation(speaks.rank)
 			if span.at.held {
 				now = seats.HeldOrder(speaks.rank)
@@ -218,6 +230,7 @@ func (b *batch) pack(s *fsm.State) {
 			})
 		}
 	}
+	return b.packedSpans < len(b.spans)
 }
 
 // packOther takes a speaker whose number is not that of the member that the world has now.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"muster/fsm"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -87,7 +88,9 @@ func (c *collector) take(room int) *batch {
 		return nil
 	}
 	b.gather()
-	c.state.Read(b.pack)
+	for more := true; more; {
+		c.state.Read(func(s *fsm.State) { more = b.pack(s) })
+	}
 	return b
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muster/fsm"
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 	"muster/system/health"
 )
@@ -88,4 +89,25 @@ func TestBuild_InParts(t *testing.T) {
 	var l *leadership
 	require.Equal(t, 1+3, f.parts(func() { l = f.lead() }))
 	require.Equal(t, 2*(2*health.MaxRound+5)+1, l.timers.Len(), "and the stop's own deadline")
+}
+
+// TestCollector_PacksInParts: a batch of very many ranks holds the state several times, not once for long, and leaves none of them out.
+func TestCollector_PacksInParts(t *testing.T) {
+	const n = 2*packAtOnce + 5
+	f, _, _ := newFake(t, nil)
+	l := f.lead()
+	members := f.joined(t, n, musterv1.Mode_MODE_MANAGED_BY_SYSTEM)
+	s, _, _ := open(t, f, members...)
+	all := make([]uint32, n)
+	for i := range all {
+		all[i] = uint32(i)
+	}
+	require.NoError(t, s.Report(alive(1, all...)))
+	var b *batch
+	require.Equal(t, 3, f.parts(func() { b = l.collector.take(1 << 20) }))
+	var packed []uint32
+	for _, g := range b.report.Groups {
+		packed = append(packed, slices.Collect(id.Ranks(g.Ranks.Runs))...)
+	}
+	require.Equal(t, all, packed)
 }

@@ -19,7 +19,7 @@ const (
 	// degree of the btree; 64 is where google/btree touches a million entries fastest.
 	degree = 64
 	// MaxRound bounds how many timers are looked at with the state's read lock held.
-	MaxRound = 4096
+	MaxRound = 2048
 	// retry is the cluster time after which an observation that had no effect (a restore was staged, say) is made again.
 	retry = int64(1e9)
 )
