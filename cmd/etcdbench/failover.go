@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
 const (
@@ -57,14 +53,17 @@ func (w *writer) put(ctx context.Context, key, value string) bool {
 }
 
 // flow waits until some puts are acknowledged that began at since or later.
-func (w *writer) flow(since time.Time) error {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+func (w *writer) flow(ctx context.Context, since time.Time) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		w.mu.Lock()
 		n := len(w.acks)
 		ok := n > flowing && !w.acks[n-flowing].began.Before(since)
 		w.mu.Unlock()
 		if ok {
 			return nil
+		}
+		if err := rest(ctx, 5*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	return errors.New("no put is acknowledged")
@@ -81,60 +80,58 @@ func (w *writer) pause(from time.Time) (longest time.Duration) {
 }
 
 // failover kills the leader so often and tells how long the client's puts paused.
-func failover(trials int) (err error) {
-	dir, err := os.MkdirTemp("", "etcdbench-")
-	if err != nil {
-		return err
+func failover(ctx context.Context, trials int) error {
+	if trials < 1 {
+		return fmt.Errorf("--trials %d: give 1 or more", trials)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := startCluster(dir)
-	if err != nil {
-		return err
-	}
-	defer c.killAll()
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.clients(), DialTimeout: time.Second, Logger: zap.NewNop()})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, stop := context.WithCancel(context.Background())
+	return play(func(c *cluster) error {
+		clients, err := dial(1, c.clients()...)
+		defer hangUp(clients)
+		if err != nil {
+			return err
+		}
+		pauses, err := c.pauses(ctx, clients[0], trials)
+		if err != nil {
+			return orCause(ctx, err)
+		}
+		return tell(pauses)
+	})
+}
+
+// pauses kills the leader so often.
+func (c *cluster) pauses(ctx context.Context, client *clientv3.Client, trials int) (pauses []time.Duration, err error) {
+	writing, stop := context.WithCancel(ctx)
 	w := &writer{client: client}
 	var running sync.WaitGroup
-	running.Go(func() { w.run(ctx) })
+	running.Go(func() { w.run(writing) })
 	defer running.Wait()
 	defer stop()
-
-	var pauses []float64
 	for i := range trials {
-		leader, err := c.settled(client)
+		leader, err := c.settled(ctx, client)
 		if err == nil {
-			err = w.flow(time.Now())
+			err = w.flow(ctx, time.Now())
 		}
 		if err != nil {
-			return fmt.Errorf("trial %d: %w", i+1, err)
+			return nil, fmt.Errorf("trial %d: %w", i+1, err)
 		}
 		began := time.Now()
 		c.kill(leader)
-		if err := errors.Join(w.flow(time.Now()), c.start(leader)); err != nil {
-			return fmt.Errorf("trial %d: %w", i+1, err)
+		if err := errors.Join(w.flow(ctx, time.Now()), c.start(leader)); err != nil {
+			return nil, fmt.Errorf("trial %d: %w", i+1, err)
 		}
-		pause := math.Round(float64(w.pause(began).Microseconds())/100) / 10
+		pause := w.pause(began)
 		pauses = append(pauses, pause)
-		fmt.Fprintf(os.Stderr, "etcd kill %d/%d: %s, %.1f ms\n", i+1, trials, c.nodes[leader].name, pause)
+		fmt.Fprintf(os.Stderr, "etcd kill %d/%d: %s, %.1f ms\n", i+1, trials, c.nodes[leader].name, float64(pause)/float64(time.Millisecond))
 	}
-	return tell(pauses)
+	return pauses, nil
 }
 
 // tell prints what was measured, for people and as JSON.
-func tell(pauses []float64) error {
-	slices.Sort(pauses)
-	at := func(percent int) float64 { return pauses[max(0, (len(pauses)*percent+99)/100-1)] }
-	fmt.Printf("etcd, %d kills: min %.1f, p50 %.1f, p99 %.1f, max %.1f ms\n", len(pauses), pauses[0], at(50), at(99), at(100))
-	return json.NewEncoder(os.Stdout).Encode(struct {
-		Trials int     `json:"trials"`
-		Min    float64 `json:"min_ms"`
-		P50    float64 `json:"p50_ms"`
-		P99    float64 `json:"p99_ms"`
-		Max    float64 `json:"max_ms"`
-	}{len(pauses), pauses[0], at(50), at(99), at(100)})
+func tell(pauses []time.Duration) error {
+	s := spreadOf(pauses)
+	fmt.Printf("etcd, %d kills: min %.1f, p50 %.1f, p99 %.1f, max %.1f ms\n", len(pauses), s.Min, s.P50, s.P99, s.Max)
+	return tellJSON(struct {
+		Trials int `json:"trials"`
+		spread
+	}{len(pauses), s})
 }

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
 // leaseSeconds is long, so that nothing expires while it is measured how much is taken.
@@ -23,6 +19,8 @@ const leaseSeconds = 600
 type load struct {
 	callers, connections int
 	duration             time.Duration
+	// Where it is watched: watchers on all nodes, and events a second.
+	watchers, rate int
 }
 
 // ask makes what one caller does again and again, over a client.
@@ -70,46 +68,47 @@ var asks = map[string]ask{
 	},
 }
 
-// run measures one of asks on three nodes of its own.
-func (l load) run(what string) (err error) {
+// loaded is what was measured of one of asks.
+type loaded struct {
+	Done      int     `json:"done"`
+	PerSecond float64 `json:"per_second"`
+	spread            // of one, in milliseconds
+	cost              // of one
+}
+
+// run measures one of asks, or watchers, on three nodes of its own.
+func (l load) run(ctx context.Context, what string) error {
 	prepare, ok := asks[what]
-	if !ok {
-		return fmt.Errorf("%q: give grant, grant-put, put or keepalive", what)
+	switch {
+	case !ok && what != "watch":
+		return fmt.Errorf("--what %q: give grant, grant-put, put, keepalive or watch", what)
+	case l.callers < 1 || l.connections < 1 || l.duration <= 0:
+		return fmt.Errorf("--callers %d, --connections %d, --duration %v: give 1 or more, and a duration above 0", l.callers, l.connections, l.duration)
 	}
-	dir, err := os.MkdirTemp("", "etcdbench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c, err := startCluster(dir)
-	if err != nil {
-		return err
-	}
-	defer c.killAll()
-	var clients []*clientv3.Client
-	for range l.connections {
-		client, err := clientv3.New(clientv3.Config{Endpoints: c.clients(), DialTimeout: time.Second, Logger: zap.NewNop()})
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*patience+l.duration, errors.New("the nodes do not answer in time"))
+	defer cancel()
+	return play(func(c *cluster) error {
+		clients, err := c.dialLeader(ctx, l.connections)
+		defer hangUp(clients)
 		if err != nil {
 			return err
 		}
-		defer client.Close()
-		clients = append(clients, client)
-	}
-	leader, err := c.settled(clients[0])
-	if err != nil {
-		return err
-	}
-	for _, client := range clients { // as muster's are: to the leader
-		client.SetEndpoints(c.nodes[leader].client)
-	}
-	return l.measure(prepare, clients)
+		var result any
+		if what == "watch" {
+			result, err = l.watch(ctx, c, clients)
+		} else {
+			result, err = l.measure(ctx, c, prepare, clients)
+		}
+		if err != nil {
+			return orCause(ctx, err)
+		}
+		return tellJSON(result)
+	})
 }
 
-func (l load) measure(prepare ask, clients []*clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(context.Background(), l.duration+patience)
-	defer cancel()
-	took := slices.Repeat([][]time.Duration{nil}, l.callers)
-	errs := slices.Repeat([]error{nil}, l.callers)
+func (l load) measure(ctx context.Context, c *cluster, prepare ask, clients []*clientv3.Client) (result loaded, err error) {
+	took := make([][]time.Duration, l.callers)
+	errs := make([]error, l.callers)
 	var ready, callers sync.WaitGroup
 	begin := make(chan struct{})
 	ready.Add(l.callers)
@@ -128,22 +127,17 @@ func (l load) measure(prepare ask, clients []*clientv3.Client) error {
 		})
 	}
 	ready.Wait()
-	began := time.Now()
-	close(begin)
-	callers.Wait()
-	lasted := time.Since(began)
-	if err := errors.Join(errs...); err != nil {
-		return err
+	var lasted time.Duration
+	use, err := c.during(ctx, func() error {
+		began := time.Now()
+		close(begin)
+		callers.Wait()
+		lasted = time.Since(began)
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return loaded{}, err
 	}
 	all := slices.Concat(took...)
-	slices.Sort(all)
-	at := func(percent int) float64 {
-		return math.Round(float64(all[max(0, (len(all)*percent+99)/100-1)].Microseconds())/10) / 100
-	}
-	return json.NewEncoder(os.Stdout).Encode(struct {
-		Done      int     `json:"done"`
-		PerSecond float64 `json:"per_second"`
-		P50       float64 `json:"p50_ms"`
-		P99       float64 `json:"p99_ms"`
-	}{len(all), math.Round(float64(len(all)) / lasted.Seconds()), at(50), at(99)})
+	return loaded{len(all), perSecond(len(all), lasted), spreadOf(all), use.cost(len(all))}, nil
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"io"
 	"net/url"
+	"os"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -14,7 +16,7 @@ const startPatience = 30 * time.Second
 // node is one etcd node in this process.
 type node struct{ name, dir, client, peer, cluster string }
 
-// run runs the node until it fails or the process is ended.
+// run runs the node until it fails, or standard input ends, or the process is ended.
 func (n node) run() error {
 	client, err := url.Parse(n.client)
 	if err != nil {
@@ -24,6 +26,10 @@ func (n node) run() error {
 	if err != nil {
 		return err
 	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	cfg := embed.NewConfig() // its timers and its synchronous writes are etcd's defaults
 	cfg.Name, cfg.Dir, cfg.InitialCluster, cfg.LogLevel = n.name, n.dir, n.cluster, "error"
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
