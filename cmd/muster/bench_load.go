@@ -28,6 +28,11 @@ func (f *loadFlags) lasting(cmd *cobra.Command, duration time.Duration, usage st
 	cmd.Flags().DurationVar(&f.duration, "duration", duration, usage)
 }
 
+// keeping registers the flag that leaves in the cluster what was measured.
+func keeping(cmd *cobra.Command, keep *bool) {
+	cmd.Flags().BoolVar(keep, "keep", false, "leave the members and their world in the cluster")
+}
+
 func (f *loadFlags) target(c *cli, cmd *cobra.Command) (bench.Target, error) {
 	if f.connections < 1 {
 		return bench.Target{}, usagef("--connections %d: give 1 or more", f.connections)
@@ -69,6 +74,7 @@ last line is JSON.`,
 	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Callers, "callers", 256, "who wait for an answer at once")
 	cmd.Flags().IntVar(&cfg.Count, "count", 1_000_000, "how many join at most")
+	keeping(cmd, &cfg.Keep)
 	return cmd
 }
 
@@ -101,6 +107,7 @@ that in its log, and says it again. The members are of a world of their own, whi
 	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Sessions, "sessions", 256, "that are open at once")
 	cmd.Flags().IntVar(&cfg.Procs, "procs", 64, "of each session, all of which a message names")
+	keeping(cmd, &cfg.Keep)
 	return cmd
 }
 

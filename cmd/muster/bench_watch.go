@@ -55,5 +55,6 @@ or came twice; the exit code is 1 where it is not. The world is removed afterwar
 	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Watchers, "watchers", 100, "on all servers")
 	cmd.Flags().IntVar(&cfg.Rate, "rate", 100, "events that are made a second")
+	keeping(cmd, &cfg.Keep)
 	return cmd
 }

@@ -51,8 +51,10 @@ func TestWatched_CountsLostAndDoubled(t *testing.T) {
 		watchers = append(watchers, w)
 	}
 	watchers[1].event(&musterv1.Event{Ranks: []byte{2, 1}})
-	r := watched(WatchConfig{Watchers: 2}, watchers, 3, time.Second)
+	r := watched(WatchConfig{Watchers: 2}, watchers, 3, Window{700, 2})
 	require.Equal(t, []int{3, 5, 1, 1}, []int{r.Events, r.Delivered, r.Lost, r.Doubled})
+	require.Equal(t, Window{700, 2}, r.Window)
+	require.InDelta(t, 2, r.PerSecond, 0)
 	require.EqualError(t, r.Broken(), "what must not happen did: 1 events were lost, 1 events came twice")
 }
 

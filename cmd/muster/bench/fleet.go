@@ -40,9 +40,9 @@ type FleetConfig struct {
 
 // Fleet is what was measured.
 type Fleet struct {
-	Procs    int     `json:"procs"`
-	Sessions int     `json:"sessions"`
-	Seconds  float64 `json:"seconds"` // in which all reported
+	Procs    int `json:"procs"`
+	Sessions int `json:"sessions"`
+	Window       // in which all reported
 	// FalseExpiries is how many procs were not alive at the end, those that died apart, and Brakes how often the brake held expiries back, or let
 	// go, which hides them: both must be 0.
 	FalseExpiries int `json:"false_expiries"`
@@ -169,7 +169,7 @@ func (f *crews) measure(ctx, reporting context.Context) (_ Fleet, began time.Tim
 	}
 	alive, err := f.alive(ctx) // while they go on reporting
 	result := Fleet{
-		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Seconds: lasted.Seconds(),
+		Procs: f.cfg.Procs, Sessions: f.cfg.Sessions, Window: f.t.window(began, lasted),
 		FalseExpiries: f.cfg.Procs - len(took) - alive, Died: f.cfg.dying(), Undetected: undetected, Detections: histogramOf(took),
 		JoinSeconds: joinSeconds, JoinsPerSecond: float64(int64(float64(f.cfg.Procs) / joinSeconds)),
 		Reports: reports, PerSecond: rate(reports, lasted),

@@ -21,18 +21,20 @@ type JoinsConfig struct {
 	// Count and Duration bound it, whichever comes first.
 	Count    int
 	Duration time.Duration
+	// Keep leaves the members and their world in the cluster.
+	Keep bool
 }
 
 // Joins is what was measured.
 type Joins struct {
-	Joins     int     `json:"joins"` // acknowledged
-	Failed    int     `json:"failed"`
-	Seconds   float64 `json:"seconds"`
+	Joins  int `json:"joins"` // acknowledged
+	Failed int `json:"failed"`
+	Window
 	PerSecond float64 `json:"per_second"`
 	Spread            // of one join, in milliseconds
 }
 
-// MeasureJoins has members join a world of their own, and removes it.
+// MeasureJoins has members join a world of their own, and removes it unless it is to be kept.
 func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error) {
 	t, err := cfg.aim(ctx)
 	if err != nil {
@@ -43,6 +45,7 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 	if err != nil {
 		return Joins{}, err
 	}
+	began := time.Now()
 	took, failed, lasted, err := t.load(ctx, cfg.Callers, int64(cfg.Count), cfg.Duration, "joins", func(ctx context.Context, caller int, rank int64) error {
 		_, err := musterv1grpc.NewMemberServiceClient(t.conn(caller)).Join(ctx, t.joinOf(world, uint32(rank)))
 		if err != nil {
@@ -50,8 +53,11 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 		}
 		return nil
 	})
+	if cfg.Keep && err == nil {
+		t.worlds = nil
+	}
 	return Joins{
-		Joins: len(took), Failed: failed, Seconds: lasted.Seconds(), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took),
+		Joins: len(took), Failed: failed, Window: t.window(began, lasted), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took),
 	}, err
 }
 

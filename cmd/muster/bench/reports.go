@@ -24,21 +24,23 @@ type ReportsConfig struct {
 	// Sessions are open at once, each of so many procs, all of which a message names.
 	Sessions, Procs int
 	Duration        time.Duration
+	// Keep leaves the members and their world in the cluster.
+	Keep bool
 }
 
 // Reports is what was measured.
 type Reports struct {
-	Procs     int     `json:"procs"`   // a message
-	Reports   int64   `json:"reports"` // of a proc, acknowledged
-	Seconds   float64 `json:"seconds"`
+	Procs   int   `json:"procs"`   // a message
+	Reports int64 `json:"reports"` // of a proc, acknowledged
+	Window
 	PerSecond float64 `json:"per_second"`
 	Spread            // of one message until its acknowledgement, in milliseconds
 }
 
-// joinsAtOnce is how many members join at once before the reports begin.
-const joinsAtOnce = 256
+// joinsAtOnce is how many members join at once before the reports begin, sessionsAtOnce how many sessions are opened at once.
+const joinsAtOnce, sessionsAtOnce = 256, 32
 
-// MeasureReports has members join a world of their own, report, and go again.
+// MeasureReports has members join a world of their own, report, and go again unless they are to be kept.
 func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err error) {
 	t, err := cfg.aim(ctx)
 	if err != nil {
@@ -56,13 +58,16 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, loading := errgroup.WithContext(loading)
-	var reporters []*reporter
-	for i := range cfg.Sessions {
+	reporters := make([]*reporter, cfg.Sessions)
+	var opening errgroup.Group
+	opening.SetLimit(sessionsAtOnce)
+	for i := range reporters {
 		r := &reporter{}
-		if err := r.open(loading, t.conn(i), epoch, members[i*cfg.Procs:(i+1)*cfg.Procs]); err != nil {
-			return Reports{}, errors.Join(err, stopped(cancel, g))
-		}
-		reporters = append(reporters, r)
+		reporters[i] = r
+		opening.Go(func() error { return r.open(loading, t.conn(i), epoch, members[i*cfg.Procs:(i+1)*cfg.Procs]) })
+	}
+	if err := opening.Wait(); err != nil {
+		return Reports{}, errors.Join(err, stopped(cancel, g))
 	}
 	var done atomic.Int64
 	until := time.Now().Add(cfg.Duration)
@@ -78,12 +83,15 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	})
 	err = g.Wait()
 	lasted := time.Since(began)
+	if cfg.Keep && err == nil {
+		t.worlds = nil
+	}
 	var all []time.Duration
 	for _, r := range reporters {
 		all = append(all, tookOf(r.took, began)...)
 	}
 	return Reports{
-		Procs: cfg.Procs, Reports: done.Load(), Seconds: lasted.Seconds(), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
+		Procs: cfg.Procs, Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
 	}, err
 }
 

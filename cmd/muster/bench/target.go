@@ -51,6 +51,7 @@ type Target struct {
 // target is a Target under load: connections to whoever leads, and worlds that go again with it. Safe for concurrent use.
 type target struct {
 	Target
+	aimed  time.Time // when it was made
 	client *client.Client
 
 	mu     sync.Mutex
@@ -71,7 +72,7 @@ func options() []grpc.DialOption {
 // aim connects to the leader. The target is to be closed.
 func (cfg Target) aim(ctx context.Context) (_ *target, err error) {
 	debug.SetGCPercent(loadGC)
-	t := &target{Target: cfg, conns: map[string][]*grpc.ClientConn{}}
+	t := &target{Target: cfg, aimed: time.Now(), conns: map[string][]*grpc.ClientConn{}}
 	if t.client, err = client.New(client.Config{Servers: cfg.Servers}); err != nil {
 		return nil, err
 	}
@@ -219,6 +220,17 @@ func (t *target) report(ctx context.Context, what string, done func() int64) {
 			return
 		}
 	}
+}
+
+// Window is when something was measured.
+type Window struct {
+	// Began is how long after the measurement was asked for, in milliseconds: whoever looked at the servers meanwhile knows by it what to take.
+	Began   float64 `json:"began_ms"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (t *target) window(began time.Time, lasted time.Duration) Window {
+	return Window{ms(began.Sub(t.aimed)), lasted.Seconds()}
 }
 
 // rate is how many of something were done in a time.

@@ -36,13 +36,15 @@ type WatchConfig struct {
 	Rate int
 	// Duration is how long.
 	Duration time.Duration
+	// Keep leaves the members and their world in the cluster.
+	Keep bool
 }
 
 // Watched is what was measured.
 type Watched struct {
-	Watchers int     `json:"watchers"`
-	Events   int     `json:"events"` // that were made, each for every watcher
-	Seconds  float64 `json:"seconds"`
+	Watchers int `json:"watchers"`
+	Events   int `json:"events"` // that were made, each for every watcher
+	Window
 	// Delivered is how many arrived, PerSecond how many a second; Lost did not, Doubled came twice to the same watcher. The latter two
 	// must be 0.
 	Delivered int     `json:"delivered"`
@@ -74,7 +76,7 @@ type eventWatcher struct {
 	err     error
 }
 
-// MeasureWatch has members join a world that is watched, and removes it. It is an error where something did not work, not where an event is
+// MeasureWatch has members join a world that is watched, and removes it unless it is to be kept. It is an error where something did not work, not where an event is
 // lost: see Watched.Broken.
 func MeasureWatch(ctx context.Context, cfg WatchConfig) (result Watched, err error) {
 	t, err := cfg.aim(ctx)
@@ -124,12 +126,15 @@ func MeasureWatch(ctx context.Context, cfg WatchConfig) (result Watched, err err
 	lasted := time.Since(began)
 	stop()
 	running.Wait()
-	return watched(cfg, watchers, made, lasted), err
+	if cfg.Keep && err == nil {
+		t.worlds = nil
+	}
+	return watched(cfg, watchers, made, t.window(began, lasted)), err
 }
 
 // watched sums up watchers that have ended.
-func watched(cfg WatchConfig, watchers []*eventWatcher, made int, lasted time.Duration) Watched {
-	r := Watched{Watchers: cfg.Watchers, Events: made, Seconds: lasted.Seconds()}
+func watched(cfg WatchConfig, watchers []*eventWatcher, made int, in Window) Watched {
+	r := Watched{Watchers: cfg.Watchers, Events: made, Window: in}
 	var took []time.Duration
 	for _, w := range watchers {
 		took = append(took, w.took...)
@@ -140,7 +145,7 @@ func watched(cfg WatchConfig, watchers []*eventWatcher, made int, lasted time.Du
 	}
 	r.Delivered = len(took)
 	r.Lost = made*cfg.Watchers - r.Delivered
-	r.PerSecond, r.Spread, r.Histogram = rate(int64(r.Delivered), lasted), spreadOf(took), histogramOf(took)
+	r.PerSecond, r.Spread, r.Histogram = rate(int64(r.Delivered), time.Duration(in.Seconds*float64(time.Second))), spreadOf(took), histogramOf(took)
 	return r
 }
 
