@@ -9,13 +9,16 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 )
 
 // Measured runs a program that measures, shows what it prints, and reads the last line, which is JSON and is there also where the program
-// finds its result bad.
+// finds its result bad. Once ctx has ended the program is asked to end, so that it leaves nothing behind, and killed if it does not soon.
 func Measured(ctx context.Context, into any, program string, args ...string) error {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = killPatience
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, os.Stdout), os.Stderr
 	ran := cmd.Run()
 	lines := bytes.Split(bytes.TrimSpace(out.Bytes()), []byte("\n"))
