@@ -75,7 +75,7 @@ failover: build ## what a change of the leader costs, and what it costs etcd, in
 	cd cmd/etcdbench && go build -o ../../.build/ .
 	.build/failover -muster ./muster -etcdbench .build/etcdbench -percent $(FAILOVER)
 
-bench: build ## joins and reports, etcd beside them, BENCH_ROUNDS (3) times in turn; a fleet and a state of BENCH_PROCS (100000): about eight minutes
+bench: build ## joins, reports, watching, memory, expiry, etcd beside each, BENCH_ROUNDS (3) times in turn; a fleet and a state of BENCH_PROCS (100000): about ten minutes
 	go build -o .build/ ./deploy/throughput
 	cd cmd/etcdbench && go build -o ../../.build/ .
 	.build/throughput -muster ./muster -etcdbench .build/etcdbench -rounds $(BENCH_ROUNDS) -procs $(BENCH_PROCS) -fleet $(BENCH_FLEET)

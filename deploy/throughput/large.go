@@ -16,8 +16,12 @@ import (
 const (
 	// sampleEvery is between two looks at what the servers use.
 	sampleEvery = 500 * time.Millisecond
+	// starting is left out of a window: a program that measures may take that long until it has begun to.
+	starting = 200 * time.Millisecond
 	// restartLook is between two looks at a node that has been started again.
 	restartLook = 20 * time.Millisecond
+	// mostLooks are taken at a heap until garbage has been collected, and sweeping more behind that.
+	mostLooks, sweeping = 20_000, 10
 )
 
 // fleetSummary is what the last line says of a large fleet.
@@ -50,28 +54,18 @@ type stateSummary struct {
 }
 
 // large measures a large fleet, and a state as large.
-func (b *bench) large(procs int, duration time.Duration) (fleetOf fleetSummary, stateOf stateSummary, err error) {
+func (b *bench) large(ctx context.Context, procs int, duration time.Duration) (fleetOf fleetSummary, stateOf stateSummary, err error) {
 	limit := 2*roundLimit + duration + time.Duration(procs)*time.Millisecond
-	err = fleet.Play(b.muster, false, limit, func(ctx context.Context, f *fleet.Fleet) error {
-		if _, err := f.StartServers(ctx); err != nil {
-			return err
-		}
-		if fleetOf, err = b.fleet(ctx, f, procs, duration); err != nil {
-			return err
-		}
-		return f.EndServers(ctx)
+	err = b.play(ctx, limit, nil, func(ctx context.Context, f *fleet.Fleet) (err error) {
+		fleetOf, err = b.fleet(ctx, f, procs, duration)
+		return err
 	})
 	if err != nil {
 		return fleetOf, stateOf, err
 	}
-	err = fleet.Play(b.muster, false, limit, func(ctx context.Context, f *fleet.Fleet) error {
-		if _, err := f.StartServers(ctx); err != nil {
-			return err
-		}
-		if stateOf, err = b.state(ctx, f, procs); err != nil {
-			return err
-		}
-		return f.EndServers(ctx)
+	err = b.play(ctx, limit, nil, func(ctx context.Context, f *fleet.Fleet) (err error) {
+		stateOf, err = b.state(ctx, f, procs)
+		return err
 	})
 	return fleetOf, stateOf, err
 }
@@ -122,12 +116,12 @@ func watchUsage(ctx context.Context, f *fleet.Fleet) (stop func() []usage) {
 	}
 }
 
-// use is what the servers used for a while: cores together, and the least bytes each on average.
-type use struct{ cores, heap, resident float64 }
+// use is what the servers used for a while: cores together, the least bytes each on average, and the mean of what was resident.
+type use struct{ cores, heap, resident, meanResident float64 }
 
 func useOf(samples []usage, from, to time.Time) (use, error) {
 	var first, last usage
-	least := use{heap: math.Inf(1), resident: math.Inf(1)}
+	seen, least := 0.0, use{heap: math.Inf(1), resident: math.Inf(1)}
 	for _, u := range samples {
 		if u.at.Before(from) || u.at.After(to) {
 			continue
@@ -136,6 +130,8 @@ func useOf(samples []usage, from, to time.Time) (use, error) {
 			first = u
 		}
 		last, least.heap, least.resident = u, min(least.heap, u.heap), min(least.resident, u.resident)
+		seen++
+		least.meanResident += (u.resident - least.meanResident) / seen
 	}
 	if !last.at.After(first.at) {
 		return use{}, fmt.Errorf("what the servers use was not seen twice within %v", to.Sub(from))
@@ -144,17 +140,80 @@ func useOf(samples []usage, from, to time.Time) (use, error) {
 	return least, nil
 }
 
+// micros is the processor time for each of so many a second, in microseconds.
+func (u use) micros(perSecond float64) float64 {
+	if perSecond == 0 {
+		return 0
+	}
+	return round(1e6 * u.cores / perSecond)
+}
+
+// live is what lives on the heaps of the servers, in bytes of one, the mean: see liveHeap.
+func live(ctx context.Context, f *fleet.Fleet) (bytes float64, err error) {
+	for _, s := range f.Servers {
+		of, err := liveHeap(func() (collected, bytes float64, err error) {
+			v, err := s.Metrics(ctx, "go_memstats_last_gc_time_seconds", "go_memstats_heap_alloc_bytes")
+			if err != nil {
+				return 0, 0, err
+			}
+			return v[0], v[1], nil
+		})
+		if err != nil {
+			return 0, fmt.Errorf("the heap of %s: %w", s.Name, err)
+		}
+		bytes += of / float64(len(f.Servers))
+	}
+	return bytes, nil
+}
+
+// liveHeap looks at a heap until its garbage has been collected, which comes soon, as each look makes some; and then a few times more, while
+// the collected is swept, for the least.
+func liveHeap(look func() (collected, bytes float64, err error)) (least float64, err error) {
+	before, _, err := look()
+	if err != nil {
+		return 0, err
+	}
+	least = math.Inf(1)
+	for looks, behind := 0, 0; behind < sweeping; looks++ {
+		collected, bytes, err := look()
+		switch {
+		case err != nil:
+			return 0, err
+		case collected != before:
+			least = min(least, bytes)
+			behind++
+		case looks == mostLooks:
+			return 0, fmt.Errorf("no garbage was collected while it was looked at %d times", looks)
+		}
+	}
+	return least, nil
+}
+
+// since is what the servers have beyond what they had before for each of so many procs, in bytes of one.
+func (u use) since(before usage, procs int) (heap, resident float64) {
+	return math.Round((u.heap - before.heap) / float64(procs)), math.Round((u.resident - before.resident) / float64(procs))
+}
+
+// window is when something was measured, as a last line tells it.
+type window struct {
+	Began   float64 `json:"began_ms"` // after it was asked for
+	Seconds float64 `json:"seconds"`
+}
+
+// use is what the servers used in it, if the program that measured was started at asked.
+func (w window) use(samples []usage, asked time.Time) (use, error) {
+	began := asked.Add(time.Duration(w.Began * float64(time.Millisecond)))
+	return useOf(samples, began.Add(starting), began.Add(time.Duration(w.Seconds*float64(time.Second))))
+}
+
 // measuredFleet is what a fleet says in its last line.
 type measuredFleet struct {
 	fleetSummary
+	Began  float64 `json:"began_ms"`
+	Brakes int     `json:"brakes"`
 	// Of a fleet some of which die.
-	Died       int `json:"died"`
-	Undetected int `json:"undetected"`
-	Brakes     int `json:"brakes"`
-	Detection  struct {
-		P50 float64 `json:"p50_ms"`
-		P99 float64 `json:"p99_ms"`
-	} `json:"detection_ms"`
+	Undetected int       `json:"undetected"`
+	Detection  detection `json:"detection_ms"`
 }
 
 // fleetOf has a fleet join and report, and tells what the servers used while all reported.
@@ -169,9 +228,7 @@ func (b *bench) fleetOf(ctx context.Context, f *fleet.Fleet, procs int, duration
 	if err != nil {
 		return got, use{}, err
 	}
-	// The fleet began to join as soon as it had found the leader, within the time of a sample.
-	began := asked.Add(time.Duration(got.JoinSeconds*float64(time.Second)) + sampleEvery)
-	used, err = useOf(samples, began, began.Add(time.Duration(got.Seconds*float64(time.Second))-sampleEvery))
+	used, err = window{got.Began, got.Seconds}.use(samples, asked)
 	return got, used, err
 }
 
@@ -182,13 +239,12 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 	if err != nil {
 		return fleetSummary{}, err
 	}
-	got, used, err := b.fleetOf(ctx, f, procs, duration)
+	got, used, err := b.fleetOf(ctx, f, procs, duration, "--keep") // all goes with the servers
 	if err != nil {
 		return got.fleetSummary, err
 	}
 	got.Cores = round(used.cores)
-	got.BytesPerProc = math.Round((used.heap - before.heap) / float64(procs))
-	got.ResidentPerProc = math.Round((used.resident - before.resident) / float64(procs))
+	got.BytesPerProc, got.ResidentPerProc = used.since(before, procs)
 	return got.fleetSummary, nil
 }
 

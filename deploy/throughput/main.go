@@ -1,6 +1,8 @@
-// Command throughput has three servers with either log store take joins and supervision reports, and three etcd nodes what comes next to
-// them, in turn and several times over, on the same disk. Then a large fleet reports to three servers, and a state as large is saved and
-// restored. It prints a table of medians and ratios; the last line is JSON.
+// Command throughput measures three servers and, in turn and several times over on the same disk, three etcd nodes with what comes next to
+// that: joins, supervision reports, and what watchers are told, with the processors and the memory that each costs; and fleets some of whose
+// procs die, and leases some of which are not kept alive, with what each takes in memory and how late it expires. Then a large fleet reports
+// to three servers, and a state as large is saved and restored. It prints a table; the last line is JSON. It is an error, with both printed,
+// where something happened to us that must not.
 //
 // With -scale it measures fleets of several sizes instead, some of whose procs die, and a change of the leader with each, and writes a page
 // and a picture of that.
@@ -11,189 +13,77 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"math"
 	"os"
-	"slices"
-	"strconv"
-	"text/tabwriter"
+	"os/signal"
+	"syscall"
 	"time"
-
-	"muster/deploy/fleet"
 )
-
-const (
-	// callers wait for an answer at once, over so many connections.
-	callers, connections = 256, 8
-	// packedSessions of packedProcs each, and singleSessions of one.
-	packedSessions, packedProcs, singleSessions = 256, 64, 4096
-	// roundLimit bounds what one kind of server is measured for in one round.
-	roundLimit = 10 * time.Minute
-)
-
-// series are the figures of one thing, one for each round.
-type series []float64
-
-// figure is what a measurement says in its last line.
-type figure struct {
-	PerSecond float64 `json:"per_second"`
-	P50       float64 `json:"p50_ms"`
-}
 
 // bench measures everything, round by round.
 type bench struct {
 	muster, etcd string
 	duration     time.Duration
-	all          map[string]*series // by name
+	all          figures
+	broken       []string // what must not have happened
+	again        []string // what failed once and was measured once more
 }
 
 func main() {
-	b := bench{all: map[string]*series{}}
+	b := bench{all: figures{}}
 	rounds := flag.Int("rounds", 3, "how often everything is measured")
 	flag.StringVar(&b.muster, "muster", "./muster", "the muster binary")
 	flag.StringVar(&b.etcd, "etcdbench", "", "the etcdbench binary; empty = etcd is not measured")
-	flag.DurationVar(&b.duration, "duration", 5*time.Second, "how long each measurement takes")
+	flag.DurationVar(&b.duration, "duration", 5*time.Second, "how long each measurement takes, but for watching and what expires; 2s or more")
 	procs := flag.Int("procs", 100_000, "how many procs the fleet and the state have; 0 = neither is measured")
 	reporting := flag.Duration("fleet", 30*time.Second, "how long the fleet reports")
 	scale := flag.String("scale", "", "sizes of fleets, such as 1000,10000, that are measured instead of all else")
 	out := flag.String("out", "deploy/bench", "where scale.md and scale.svg are written")
 	flag.Parse()
-	if *scale != "" {
-		sizes, err := sizesOf(*scale)
-		if err == nil {
-			err = b.scale(sizes, *reporting, *out)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "throughput:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := b.run(*rounds, *procs, *reporting); err != nil {
+	// Also between two measurements: each of them ends in order at a Ctrl-C.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := b.command(ctx, *rounds, *procs, *reporting, *scale, *out)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "throughput:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(rounds, procs int, reporting time.Duration) error {
+func (b *bench) command(ctx context.Context, rounds, procs int, reporting time.Duration, scale, out string) error {
+	if scale == "" {
+		return b.run(ctx, rounds, procs, reporting)
+	}
+	sizes, err := sizesOf(scale)
+	if err != nil {
+		return err
+	}
+	return b.scale(ctx, sizes, reporting, out)
+}
+
+func (b *bench) run(ctx context.Context, rounds, procs int, reporting time.Duration) error {
 	for range rounds {
-		for _, store := range []string{"boltdb", "wal"} {
-			if err := b.ours(store); err != nil {
-				return err
-			}
-		}
-		if b.etcd == "" {
-			continue
-		}
-		if err := b.theirs(); err != nil {
+		if err := b.round(ctx); err != nil {
 			return err
 		}
 	}
-	sum := b.summary()
+	rows := b.all.rows()
+	sum := b.summary(rows)
 	if procs > 0 {
 		var err error
-		if sum.Fleet, sum.State, err = b.large(procs, reporting); err != nil {
+		if sum.Fleet, sum.State, err = b.large(ctx, procs, reporting); err != nil {
 			return err
 		}
 	}
 	if rounds > 0 {
-		b.table()
+		printRows(os.Stdout, rows)
 	}
-	return json.NewEncoder(os.Stdout).Encode(sum)
-}
-
-// ours measures three servers with a log store.
-func (b *bench) ours(store string) error {
-	return fleet.Play(b.muster, false, roundLimit, func(ctx context.Context, f *fleet.Fleet) error {
-		f.Flags = []string{"--log-store", store}
-		if _, err := f.StartServers(ctx); err != nil {
-			return err
-		}
-		of := func(sessions, procs int) []string {
-			return []string{"reports", "--sessions", strconv.Itoa(sessions), "--procs", strconv.Itoa(procs)}
-		}
-		for _, m := range []struct {
-			name string
-			args []string
-		}{
-			{"joins", []string{"joins", "--callers", strconv.Itoa(callers)}},
-			{"lone join", []string{"joins", "--callers", "1"}},
-			{"reports, packed", of(packedSessions, packedProcs)},
-			{"reports, single", of(singleSessions, 1)},
-		} {
-			args := append([]string{"bench"}, m.args...)
-			args = append(args, "--servers", f.Servers[0].Address, "--connections", strconv.Itoa(connections), "--duration", b.duration.String())
-			if err := b.measure(ctx, m.name+", "+store, b.muster, args...); err != nil {
-				return err
-			}
-		}
-		return f.EndServers(ctx)
-	})
-}
-
-// theirs measures etcd.
-func (b *bench) theirs() error {
-	ctx, cancel := context.WithTimeout(context.Background(), roundLimit)
-	defer cancel()
-	for _, m := range []struct {
-		name, what string
-		callers    int
-	}{
-		{"etcd grant", "grant", callers}, {"etcd grant and put", "grant-put", callers}, {"etcd lone put", "put", 1}, {"etcd keepalive", "keepalive", callers},
-	} {
-		args := []string{"load", "--what", m.what, "--callers", strconv.Itoa(m.callers), "--connections", strconv.Itoa(connections), "--duration", b.duration.String()}
-		if err := b.measure(ctx, m.name, b.etcd, args...); err != nil {
-			return err
-		}
+	if err := json.NewEncoder(os.Stdout).Encode(sum); err != nil {
+		return fmt.Errorf("printing the result: %w", err)
+	}
+	if len(b.broken) > 0 {
+		return fmt.Errorf("what must not happen did: %v", b.broken)
 	}
 	return nil
-}
-
-// measure keeps the rate of what many do, and the time of what one does.
-func (b *bench) measure(ctx context.Context, name, program string, args ...string) error {
-	fmt.Printf("== %s\n", name)
-	var got figure
-	if err := fleet.Measured(ctx, &got, program, args...); err != nil {
-		return err
-	}
-	if b.all[name] == nil {
-		b.all[name] = &series{}
-		b.all[name+" ms"] = &series{}
-	}
-	*b.all[name] = append(*b.all[name], got.PerSecond)
-	*b.all[name+" ms"] = append(*b.all[name+" ms"], got.P50)
-	return nil
-}
-
-// median is 0 where nothing was measured.
-func (b *bench) median(name string) float64 {
-	s := b.all[name]
-	if s == nil {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(*s))
-	return sorted[len(sorted)/2]
-}
-
-// ratio is of two medians of the same rounds, with two decimals.
-func (b *bench) ratio(ours, theirs string) float64 {
-	if b.median(theirs) == 0 {
-		return 0
-	}
-	return math.Round(100*b.median(ours)/b.median(theirs)) / 100
-}
-
-func (b *bench) table() {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tOURS\tETCD\tRATIO\tOURS, ROUND BY ROUND")
-	for _, row := range []struct{ ours, theirs string }{
-		{"joins, boltdb", "etcd grant"}, {"joins, boltdb", "etcd grant and put"}, {"joins, wal", "etcd grant"}, {"joins, wal", "etcd grant and put"},
-		{"lone join, boltdb ms", "etcd lone put ms"}, {"lone join, wal ms", "etcd lone put ms"},
-		{"reports, packed, boltdb", "etcd keepalive"}, {"reports, packed, wal", "etcd keepalive"},
-		{"reports, single, boltdb", "etcd keepalive"}, {"reports, single, wal", "etcd keepalive"},
-	} {
-		fmt.Fprintf(w, "%s / %s\t%g\t%g\t%g\t%v\n", row.ours, row.theirs, b.median(row.ours), b.median(row.theirs), b.ratio(row.ours, row.theirs), *b.all[row.ours])
-	}
-	_ = w.Flush()
 }
 
 // joins and reports are what the last line says of them.
@@ -220,6 +110,7 @@ type wal struct {
 	Single     float64 `json:"reports_single"`
 }
 
+// summary is the last line: medians of the rounds, and ratios that are medians of those of each round.
 type summary struct {
 	Joins    joins   `json:"joins"`
 	LoneJoin float64 `json:"lone_join_ms"`
@@ -230,23 +121,28 @@ type summary struct {
 
 	Fleet fleetSummary `json:"fleet"`
 	State stateSummary `json:"state"`
+
+	// Rows are the table.
+	Rows []row `json:"rows"`
+	// Again is what failed once and was measured once more.
+	Again []string `json:"measured_again,omitempty"`
 }
 
-func (b *bench) summary() summary {
+func (b *bench) summary(rows []row) summary {
+	grant, grantPut := b.all.compare("joins, boltdb", "etcd grant", rate), b.all.compare("joins, boltdb", "etcd grant and put", rate)
+	lone := b.all.compare("lone join, boltdb", "etcd lone put", p50)
 	ofReports := func(kind string) reports {
-		name := "reports, " + kind + ", boltdb"
-		return reports{b.median(name), b.median("etcd keepalive"), b.ratio(name, "etcd keepalive")}
+		c := b.all.compare("reports, "+kind+", boltdb", "etcd keepalive", rate)
+		return reports{c.Ours.Median, c.Etcd.Median, c.Ratio.Median}
 	}
 	return summary{
-		Joins: joins{
-			b.median("joins, boltdb"), b.median("etcd grant"), b.median("etcd grant and put"),
-			b.ratio("joins, boltdb", "etcd grant"), b.ratio("joins, boltdb", "etcd grant and put"),
-		},
-		LoneJoin: b.median("lone join, boltdb ms"), EtcdPut: b.median("etcd lone put ms"),
+		Joins:    joins{grant.Ours.Median, grant.Etcd.Median, grantPut.Etcd.Median, grant.Ratio.Median, grantPut.Ratio.Median},
+		LoneJoin: lone.Ours.Median, EtcdPut: lone.Etcd.Median,
 		Packed: ofReports("packed"), Single: ofReports("single"),
 		WAL: wal{
-			b.median("joins, wal"), b.ratio("joins, wal", "etcd grant"), b.median("lone join, wal ms"),
-			b.median("reports, packed, wal"), b.median("reports, single, wal"),
+			b.all.spread("joins, wal", rate).Median, b.all.compare("joins, wal", "etcd grant", rate).Ratio.Median, b.all.spread("lone join, wal", p50).Median,
+			b.all.spread("reports, packed, wal", rate).Median, b.all.spread("reports, single, wal", rate).Median,
 		},
+		Rows: rows, Again: b.again,
 	}
 }

@@ -78,10 +78,13 @@ func sizesOf(list string) (sizes []int, err error) {
 
 // scale measures a fleet of each size, and writes a page and a picture below dir. It is an error, with both written, where something happened
 // that must not.
-func (b *bench) scale(sizes []int, duration time.Duration, dir string) error {
+func (b *bench) scale(ctx context.Context, sizes []int, duration time.Duration, dir string) error {
 	var all []scaled
 	for _, procs := range sizes {
 		limit := 2*roundLimit + duration + time.Duration(procs)*time.Millisecond
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		err := fleet.Play(b.muster, false, limit, func(ctx context.Context, f *fleet.Fleet) error {
 			s, err := b.scaleOf(ctx, f, procs, duration)
 			all = append(all, s)

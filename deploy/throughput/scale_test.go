@@ -124,7 +124,14 @@ func TestUseOf(t *testing.T) {
 	}
 	used, err := useOf(samples, zero.Add(time.Second), zero.Add(3*time.Second))
 	require.NoError(t, err)
-	require.Equal(t, use{cores: 1.5, heap: 47, resident: 250}, used)
+	require.Equal(t, use{cores: 1.5, heap: 47, resident: 250, meanResident: 200 + (50+51+53)/3.0}, used)
+	require.InDelta(t, 750, used.micros(2000), 0)
+	require.Zero(t, used.micros(0))
+	heap, resident := used.since(usage{heap: 7, resident: 150}, 40)
+	require.Equal(t, []float64{1, 3}, []float64{heap, resident})
+	again, err := window{Began: 500, Seconds: 3}.use(samples, zero.Add(-500*time.Millisecond))
+	require.NoError(t, err)
+	require.Equal(t, used, again, "the program that measures needs a while to start")
 	_, err = useOf(samples, zero, zero)
 	require.ErrorContains(t, err, "not seen twice")
 }
