@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
+
+// loadGC has this process collect its garbage as seldom as muster bench does: it shares the processors with the nodes.
+const loadGC = 800
 
 // leaseSeconds is long, so that nothing expires while it is measured how much is taken.
 const leaseSeconds = 600
@@ -78,6 +82,7 @@ type loaded struct {
 
 // run measures one of asks, or watchers, on three nodes of its own.
 func (l load) run(ctx context.Context, what string) error {
+	debug.SetGCPercent(loadGC)
 	prepare, ok := asks[what]
 	switch {
 	case !ok && what != "watch":
