@@ -13,7 +13,7 @@ import (
 const (
 	// frameInterval is how often a watcher hears that there is nothing.
 	frameInterval = 250 * time.Millisecond
-	// gatherEvents is how long events are gathered before they are told: a busy cluster applies thousands of entries a second.
+	// gatherEvents is what lies between two looks at what has happened: a busy cluster applies thousands of entries a second.
 	gatherEvents = 5 * time.Millisecond
 	maxKinds     = 64
 )
@@ -28,6 +28,7 @@ func (v *systemService) Watch(q *musterv1.WatchRequest, stream grpc.ServerStream
 	frames := time.NewTicker(frameInterval)
 	defer frames.Stop()
 	for {
+		looked := time.Now()
 		changed := v.s.cfg.System.Changed() // before the state is read, or a change between the two is missed
 		var next *musterv1.WatchResponse
 		var more bool
@@ -53,7 +54,7 @@ func (v *systemService) Watch(q *musterv1.WatchRequest, stream grpc.ServerStream
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-			if !pause(ctx, gatherEvents) {
+			if !pause(ctx, time.Until(looked.Add(gatherEvents))) {
 				return nil
 			}
 		case <-frames.C:
