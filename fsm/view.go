@@ -108,7 +108,7 @@ func (s *State) View(q *musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
 func (s *State) viewOrder(q *musterv1.ViewRequest, from cursor) iter.Seq2[cursor, *musterv1.WorldRecord] {
 	return func(yield func(cursor, *musterv1.WorldRecord) bool) {
 		if !from.ended {
-			for name, w := range s.worldsFrom(from.world) {
+			for name, w := range s.askedFrom(q, from.world) {
 				c := cursor{world: name, generation: w.rec.Generation}
 				if name == from.world && w.rec.Generation == from.generation {
 					c = from
@@ -148,6 +148,20 @@ func (c cursor) compare(o cursor) int {
 		return 1
 	}
 	return 0
+}
+
+// askedFrom walks the living worlds that a view may show, in order of their names, from one on: those it names, without a look at others.
+func (s *State) askedFrom(q *musterv1.ViewRequest, first string) iter.Seq2[string, *world] {
+	if len(q.GetWorlds()) == 0 {
+		return s.worldsFrom(first)
+	}
+	return func(yield func(string, *world) bool) {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(q.GetWorlds()))) {
+			if w := s.worlds[name]; w != nil && name >= first && !yield(name, w) {
+				return
+			}
+		}
+	}
 }
 
 func worldFilter(q *musterv1.ViewRequest) func(*musterv1.WorldRecord) bool {

@@ -75,7 +75,7 @@ func (a *applier) apply(l *raft.Log) *applied {
 		return &applied{term: l.Term, err: ErrNotServing}
 	}
 	a.entries.Add(1)
-	if a.bytes.Add(int64(len(l.Data))) >= a.limit {
+	if a.bytes.Add(int64(len(l.Data))); a.isFull() {
 		select {
 		case a.full <- struct{}{}:
 		default:
@@ -83,6 +83,9 @@ func (a *applier) apply(l *raft.Log) *applied {
 	}
 	return res
 }
+
+// isFull tells whether enough was applied since the last snapshot for another one.
+func (a *applier) isFull() bool { return a.bytes.Load() >= a.limit }
 
 func (a *applier) applyCommand(l *raft.Log) (res *applied, err error) {
 	entry := &musterv1.Entry{}

@@ -199,6 +199,9 @@ func (n *Node) takeSnapshots() {
 		case <-n.ctx.Done():
 			return
 		}
+		if !n.applier.isFull() { // it was said again while the last snapshot was written
+			continue
+		}
 		err := n.await(n.ctx, func() error { return n.raft.Load().Snapshot().Error() })
 		if err == nil || n.ctx.Err() != nil {
 			continue

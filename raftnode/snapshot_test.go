@@ -3,7 +3,9 @@ package raftnode_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +53,52 @@ func TestSnapshot_FollowerCatchesUpAndRestarts(t *testing.T) {
 		c.Restart(follower.Name)
 		write(t, c, "last")
 		c.RequireConverged()
+	})
+}
+
+// slowlyWritten is a journal whose snapshots take a while to be written.
+type slowlyWritten struct {
+	journal
+	written *atomic.Int32
+}
+
+const writingTime = time.Second
+
+func (j *slowlyWritten) Freeze() (raftnode.Frozen, error) {
+	f, err := j.journal.Freeze()
+	return slowFrozen{f, j.written}, err
+}
+
+type slowFrozen struct {
+	raftnode.Frozen
+	written *atomic.Int32
+}
+
+func (f slowFrozen) WriteTo(w io.Writer) (int64, error) {
+	time.Sleep(writingTime)
+	f.written.Add(1)
+	return f.Frozen.WriteTo(w)
+}
+
+// TestSnapshot_OneForEach: what is applied while a snapshot is written does not have another one taken at once, unless it is enough for that.
+func TestSnapshot_OneForEach(t *testing.T) {
+	var written atomic.Int32
+	cfg := compacting
+	cfg.Nodes = 1
+	cfg.Machine = func(string) raftnode.StateMachine { return &slowlyWritten{written: &written} }
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		for range 2 {
+			before := written.Load()
+			for range 16 {
+				write(t, c, strings.Repeat("x", 4<<10))
+			}
+			time.Sleep(writingTime / 2)
+			for range 8 {
+				write(t, c, "meanwhile")
+			}
+			time.Sleep(5 * writingTime)
+			require.Equal(t, before+1, written.Load())
+		}
 	})
 }
 
