@@ -80,7 +80,7 @@ func (s *State) mayHost(w *world, j *musterv1.JoinRequest, m member) *musterv1.O
 		return out
 	}
 	if rank, ok := w.hostKeys[j.Key]; ok && rank != m.rank && !j.AssignRank {
-		if there := w.hosts.has(rank); there {
+		if w.hosts.has(rank) {
 			return refuseField(musterv1.Reason_REASON_ALREADY_EXISTS, "rank",
 				"the agent with this key is host rank %d of world %s already: an agent has one rank of a world", rank, m.world)
 		}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,8 +11,11 @@ import (
 // checkStep is how many members, worlds, or targets of stops one step of a checker looks at, about: a few milliseconds.
 const checkStep = 10_000
 
-// RestoreSteps is how many empty pieces behind the last one have a restore of so many records checked before it is committed.
-func RestoreSteps(records uint64) int { return int(records/checkStep) + len(newChecker(New()).stages) }
+// RestoreSteps is how many empty pieces behind the last one have a restore of so many records checked before it is committed: the first has
+// the checker made, and every stage may end in the middle of a step.
+func RestoreSteps(records uint64) int {
+	return 1 + int(records/checkStep) + len(newChecker(New()).stages)
+}
 
 // Check looks for facts that contradict each other. It is what tests ask after every entry and what a state file has to pass; it
 // costs a walk over the whole state.
@@ -32,6 +36,10 @@ type checker struct {
 
 	worlds     []string // still to be looked at
 	operations []uint64
+	target     int            // of the first of those, still to be looked at
+	open       map[uint64]int // its targets that are not done, by generation
+	due        []member       // whose due orders are still to be looked at; nil: not listed yet
+	orders     int            // that were met
 }
 
 // tally is what the members of a world add up to.
@@ -49,11 +57,13 @@ func newChecker(s *State) *checker {
 		c.operations = append(c.operations, operation)
 	}
 	c.stages = []func() (bool, error){
-		c.someMembers, c.allMembers, once(s.checkDetached), c.someWorlds, c.someStops, c.allPending,
+		c.someMembers, c.allMembers, once(s.checkDetached), c.someWorlds, c.someStops, c.somePending,
 		once(s.checkPhase), once(s.checkEnded), once(s.checkRequests), once(s.checkEvents),
 	}
 	return c
 }
+
+var errPending = errors.New("a member has other due orders than the records say, or is not there")
 
 // once is a stage of one step.
 func once(check func() error) func() (bool, error) {
@@ -150,7 +160,7 @@ func (c *checker) member(slot Slot, rec *record) error {
 func checkHost(w *world, rec *record) error {
 	given := w.hostRanks[rec.rank]
 	if given == nil || given.Left || given.Key != rec.key() || w.hostKeys[rec.key()] != rec.rank {
-		return fmt.Errorf("host rank %d of world %s is held by %q and noted as %v", rec.rank, w.rec.World, rec.key(), given)
+		return fmt.Errorf("host rank %d of world %s is held by %q and noted as of %q (left: %t)", rec.rank, w.rec.World, rec.key(), given.GetKey(), given.GetLeft())
 	}
 	return nil
 }
@@ -173,7 +183,7 @@ func checkAssignment(w *world, rec *record) error {
 		}
 		return nil
 	}
-	if ok := w.hosts.has(hostOf(w, m.rank).rank); !ok {
+	if !w.hosts.has(hostOf(w, m.rank).rank) {
 		return fmt.Errorf("%s is %v and its host is not there", printMember(m), a.State)
 	}
 	return nil
@@ -263,7 +273,7 @@ func checkHostRanks(w *world) error {
 		if rec.Left {
 			left++
 		}
-		if there := w.hosts.has(rank); there == rec.Left && rec.Left {
+		if rec.Left && w.hosts.has(rank) {
 			return fmt.Errorf("host rank %d of world %s has left and is there", rank, w.rec.World)
 		}
 	}
@@ -296,41 +306,57 @@ func (s *State) checkStatus(w *world) error {
 }
 
 func (c *checker) someStops() (more bool, err error) {
-	for looked := 0; looked < checkStep && len(c.operations) > 0; c.operations = c.operations[1:] {
+	for looked := 0; looked < checkStep && len(c.operations) > 0; {
 		operation := c.operations[0]
 		op := c.s.stops[operation]
-		if err := c.s.checkStop(operation, op); err != nil {
+		if c.target == 0 {
+			c.open = map[uint64]int{}
+		}
+		to := min(len(op.targets), c.target+checkStep-looked)
+		for ; c.target < to; c.target++ {
+			if err := c.stopTarget(operation, op, c.target); err != nil {
+				return false, err
+			}
+			looked++
+		}
+		if c.target < len(op.targets) {
+			continue
+		}
+		if err := checkOpen(operation, op, c.open); err != nil {
 			return false, err
 		}
-		for _, t := range op.targets {
-			if hasStopDue(t) {
-				addressee, d := stopDue(operation, t)
-				c.pending[addressee] = append(c.pending[addressee], d)
-			}
-		}
-		looked += 1 + len(op.targets)
+		c.operations, c.target = c.operations[1:], 0
+		looked++
 	}
 	return len(c.operations) > 0, nil
 }
 
-func (s *State) checkStop(operation uint64, op *stop) error {
-	open := map[uint64]int{}
-	for i, t := range op.targets {
-		m := memberOf(t.Proc)
-		if op.index[m] != i || t.Operation != operation {
-			return fmt.Errorf("stop %d: target %s is out of place", operation, printMember(m))
-		}
-		if t.Done {
-			continue
-		}
-		generation := uint64(0)
-		if _, rec := s.lookup(m); rec != nil {
-			generation = s.worlds[m.world].rec.Generation
-		} else if s.detached[m] == nil {
-			return fmt.Errorf("stop %d waits for %s, which is not there", operation, printMember(m))
-		}
-		open[generation]++
+// stopTarget holds one against its operation, and counts it where it is waited for.
+func (c *checker) stopTarget(operation uint64, op *stop, i int) error {
+	t := op.targets[i]
+	m := memberOf(t.Proc)
+	if op.index[m] != i || t.Operation != operation {
+		return fmt.Errorf("stop %d: target %s is out of place", operation, printMember(m))
 	}
+	if hasStopDue(t) {
+		addressee, d := stopDue(operation, t)
+		c.pending[addressee] = append(c.pending[addressee], d)
+	}
+	if t.Done {
+		return nil
+	}
+	generation := uint64(0)
+	if _, rec := c.s.lookup(m); rec != nil {
+		generation = c.s.worlds[m.world].rec.Generation
+	} else if c.s.detached[m] == nil {
+		return fmt.Errorf("stop %d waits for %s, which is not there", operation, printMember(m))
+	}
+	c.open[generation]++
+	return nil
+}
+
+// checkOpen holds what an operation waits for against what its targets say.
+func checkOpen(operation uint64, op *stop, open map[uint64]int) error {
 	for generation, n := range sorted(op.open) {
 		if open[generation] != n {
 			return fmt.Errorf("stop %d waits for %d targets of generation %d, counted %d", operation, open[generation], generation, n)
@@ -349,27 +375,33 @@ func (s *State) checkStop(operation uint64, op *stop) error {
 	return nil
 }
 
-// allPending holds the index of due orders against what it follows from.
-func (c *checker) allPending() (more bool, err error) {
-	s, orders := c.s, 0
-	if len(c.pending) != len(s.pending) {
-		return false, fmt.Errorf("%d members have due orders, %d should", len(s.pending), len(c.pending))
+// somePending holds the index of due orders against what it follows from. It names nobody: the walk is in no order, and what a restore is refused
+// with has to be the same on every node.
+func (c *checker) somePending() (more bool, err error) {
+	s := c.s
+	if c.due == nil {
+		if len(c.pending) != len(s.pending) {
+			return false, fmt.Errorf("%d members have due orders, %d should", len(s.pending), len(c.pending))
+		}
+		c.due = unsortedKeys(s.pending)
 	}
-	for m, waiting := range sortedMembers(s.pending) {
-		orders += len(waiting)
-		derived := c.pending[m]
+	some := c.due[:min(checkStep, len(c.due))]
+	c.due = c.due[len(some):]
+	for _, m := range some {
+		waiting, derived := s.pending[m], c.pending[m]
+		c.orders += len(waiting)
 		slices.SortFunc(derived, compareDue)
 		if !slices.Equal(waiting, derived) {
-			return false, fmt.Errorf("%s has due orders %v, should have %v", printMember(m), waiting, derived)
+			return false, errPending
 		}
 		if _, rec := s.lookup(m); rec == nil && s.detached[m] == nil {
-			return false, fmt.Errorf("%s has due orders and is not there", printMember(m))
+			return false, errPending
 		}
 	}
-	if orders != s.dueOrders {
-		return false, fmt.Errorf("%d due orders are counted, there are %d", s.dueOrders, orders)
+	if len(c.due) == 0 && c.orders != s.dueOrders {
+		return false, fmt.Errorf("%d due orders are counted, there are %d", s.dueOrders, c.orders)
 	}
-	return false, nil
+	return len(c.due) > 0, nil
 }
 
 // checkPhase: a system that stops has an operation that stops it, and one that has stopped holds nobody.

@@ -221,16 +221,20 @@ func (o *oldestOrders) add(to member, waiting []due) {
 // explainAllOrders tells what the members of a world have still to be told; hosts first, as each is told for many.
 func (s *State) explainAllOrders(r *musterv1.ExplainResponse, w *world) {
 	o := &oldestOrders{}
+	all := true
 	for _, role := range []musterv1.Role{musterv1.Role_ROLE_HOST, musterv1.Role_ROLE_WORKER} {
 		looks := 0
 		for rank := range w.members(role).from(0) {
 			if looks++; looks > explainLooks {
-				r.Notes = append(r.Notes, "the world is large: what all of its members have still to be told was not looked at; `muster ps` lists them all")
+				all = false
 				break
 			}
 			m := member{w.rec.World, role, rank}
 			o.add(m, s.pending[m])
 		}
+	}
+	if !all {
+		r.Notes = append(r.Notes, fmt.Sprintf("the world is large: orders are told and counted of its first %d hosts and ranks; explain a rank to see its own", explainLooks))
 	}
 	s.explainOrders(r, o)
 }

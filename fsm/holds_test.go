@@ -86,7 +86,7 @@ func TestReaders_LookAtFewMembers(t *testing.T) {
 func TestReaders_LookAtFewWorlds(t *testing.T) {
 	for name, q := range map[string]*musterv1.ViewRequest{
 		"heads":      {OmitProcs: true},
-		"no world":   {Worlds: []string{"nobody"}},
+		"no world":   {WorldLabels: []*musterv1.Label{{Key: "none", Value: "has"}}},
 		"no members": {OmitEmpty: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,6 +103,19 @@ func TestReaders_LookAtFewWorlds(t *testing.T) {
 			require.LessOrEqual(t, len(v.Worlds), pageLooks/headLooks)
 		})
 	}
+}
+
+// TestView_NamedWorlds: a view that names worlds shows those, in order, each once, and looks at no others.
+func TestView_NamedWorlds(t *testing.T) {
+	s := large(t, nil, 1, 0)
+	for i := range 2 * pageLooks {
+		s.names.Insert(fmt.Sprintf("x%06d", i)) // none of which is there: looking at one panics
+	}
+	v, err := s.View(&musterv1.ViewRequest{Worlds: []string{"w", "nobody", "a", "w"}})
+	require.NoError(t, err)
+	require.Empty(t, v.NextPageToken)
+	require.Len(t, v.Worlds, 1)
+	require.Equal(t, "w", v.Worlds[0].World)
 }
 
 func TestExplain_LooksAtFewOrders(t *testing.T) {

@@ -25,6 +25,8 @@ type rankTable struct {
 const (
 	nearShare = 4
 	nearLeast = 64
+	// maxMoved bounds what one member costs who comes.
+	maxMoved = 1024
 )
 
 func (r *rankTable) len() int { return r.nearCount + r.far.Len() }
@@ -60,23 +62,21 @@ func (r *rankTable) set(rank uint32, slot Slot) {
 	}
 }
 
-// extendNear has near reach a rank, and the far ones that follow it without a gap, if it may.
+// extendNear has near reach a rank, and the far ones that follow it without a gap, if it may. It moves maxMoved far ones at most: the next
+// that come move the others.
 func (r *rankTable) extendNear(rank uint32) {
 	most := nearShare*r.len() + nearLeast
 	if int(rank) >= most {
 		return
 	}
-	for next := uint32(len(r.near)); int(next) < most; next++ {
-		slot, present := r.far.Delete(next)
-		switch {
-		case present:
-			r.near = append(r.near, slot+1)
-			r.nearCount++
-		case next < rank:
-			r.near = append(r.near, 0)
-		default:
+	for range maxMoved {
+		next, _, ok := r.far.Min()
+		if !ok || int(next) >= most || next > rank && int(next) > len(r.near) {
 			return
 		}
+		_, slot, _ := r.far.PopMin()
+		r.near = append(append(r.near, make([]Slot, int(next)-len(r.near))...), slot+1)
+		r.nearCount++
 	}
 }
 
@@ -90,8 +90,8 @@ func (r *rankTable) drop(rank uint32) {
 	}
 }
 
-// from walks the members from a rank on, in order of their ranks. It costs what is walked. Any may be replaced meanwhile, and the present one
-// dropped.
+// from walks the members from a rank on, in order of their ranks. It costs what is walked, and less than a nanosecond for each rank of near
+// where nobody is any more. Any may be replaced meanwhile, and the present one dropped.
 func (r *rankTable) from(first uint32) iter.Seq2[uint32, Slot] {
 	return func(yield func(uint32, Slot) bool) {
 		for rank := uint64(first); rank < uint64(len(r.near)); rank++ {

@@ -102,7 +102,7 @@ func (s *State) loadPending(addressee member, d due) {
 }
 
 func (s *State) sortPending() {
-	for _, waiting := range sortedMembers(s.pending) {
+	for _, waiting := range unsorted(nil, s.pending) {
 		slices.SortFunc(waiting, compareDue)
 	}
 }

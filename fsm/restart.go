@@ -75,8 +75,7 @@ func (s *State) toRestart(w *world, q *musterv1.RestartRequest) ([]uint32, *must
 }
 
 func (s *State) hasHost(w *world, rank uint32) bool {
-	there := w.hosts.has(hostOf(w, rank).rank)
-	return there
+	return w.hosts.has(hostOf(w, rank).rank)
 }
 
 // restartRank gives a rank a new incarnation that its host is to start. Its host ends what it still runs of it.

@@ -6,8 +6,6 @@ import (
 	"hash"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -172,68 +170,53 @@ func (s *State) adopt(file *State, assigned []Slot, unixMicros uint64) {
 	s.lastReport.fill(s.core.ClockNs) // one lease for everybody; a file has no free slots
 }
 
-// shiftTimes moves every time of the state by ns; assigned are the slots of ranks whose assignment has one.
+// shiftTimes moves every time of a state that was loaded by ns; nobody has seen its records yet, so they are changed in place. assigned are the
+// slots of ranks whose assignment has one.
 func (s *State) shiftTimes(ns int64, assigned []Slot) {
-	condition := func(c *musterv1.Condition) *musterv1.Condition {
-		c = proto.CloneOf(c)
-		c.SinceNs += ns
-		return c
+	firstCause := func(c *musterv1.Cause) {
+		if c != nil {
+			c.AtNs += ns
+		}
 	}
-	for _, w := range sorted(s.worlds) {
-		w.rec = proto.CloneOf(w.rec)
-		w.rec.Condition = condition(w.rec.Condition)
+	for _, w := range s.worldsFrom("") {
+		w.rec.Condition.SinceNs += ns
 		if w.rec.Spec != nil {
 			w.rec.SpecSinceNs += ns
 		}
-		if w.rec.FirstCause != nil {
-			w.rec.FirstCause.AtNs += ns
-		}
+		firstCause(w.rec.FirstCause)
 	}
-	for i, rec := range s.ended {
-		s.ended[i] = proto.CloneOf(rec)
-		s.ended[i].Condition = condition(rec.Condition)
-		if s.ended[i].FirstCause != nil {
-			s.ended[i].FirstCause.AtNs += ns
-		}
+	for _, rec := range s.ended {
+		rec.Condition.SinceNs += ns
+		firstCause(rec.FirstCause)
 	}
 	for _, op := range sorted(s.stops) {
-		op.rec = proto.CloneOf(op.rec)
 		op.rec.DeadlineNs += ns
 		if op.rec.Done {
 			op.rec.DoneNs += ns
 		}
-		for i, t := range op.targets {
+		for _, t := range op.targets {
 			if t.DueNs != 0 {
-				op.targets[i] = proto.CloneOf(t)
-				op.targets[i].DueNs += ns
+				t.DueNs += ns
 			}
 		}
 	}
 	for _, slot := range assigned {
-		rec := s.recs.at(slot).clone()
-		rec.assignment.DueNs += ns
-		s.recs.set(slot, rec)
+		s.recs.at(slot).assignment.DueNs += ns
 	}
-	for _, waiting := range sortedMembers(s.pending) {
+	for _, waiting := range unsorted(nil, s.pending) {
 		for i, d := range waiting {
 			if d.dueNs != 0 {
 				waiting[i].dueNs += ns
 			}
 		}
 	}
-	shifted := map[*musterv1.Event]*musterv1.Event{}
-	shiftRing := func(ring []*musterv1.Event) {
-		for i, e := range ring {
-			if shifted[e] == nil {
-				c := proto.CloneOf(e)
-				c.ClockNs += ns
-				shifted[e] = c
+	shifted := map[*musterv1.Event]bool{}
+	for _, ring := range append(unsorted(nil, s.events.worlds), s.events.cluster) {
+		for _, e := range ring {
+			if !shifted[e] {
+				e.ClockNs += ns
 			}
-			ring[i] = shifted[e]
+			shifted[e] = true
 		}
-	}
-	shiftRing(s.events.cluster)
-	for _, ring := range sorted(s.events.worlds) {
-		shiftRing(ring)
 	}
 }

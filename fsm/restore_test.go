@@ -245,9 +245,35 @@ func TestRestore_JoinFromBeforeIsStale(t *testing.T) {
 // TestRestore_CheckedAhead: empty pieces behind the last have all of the file checked before it is committed, so that the commit walks over
 // no members. What they find is told then, and what comes behind them has all checked again.
 func TestRestore_CheckedAhead(t *testing.T) {
+	for _, stopping := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stopping %t", stopping), func(t *testing.T) { restoreCheckedAhead(t, stopping) })
+	}
+}
+
+// TestRestoreSteps: they are enough where every stage has next to nothing to do.
+func TestRestoreSteps(t *testing.T) {
+	r := newRestoring(t)
+	require.Nil(t, r.begin("a", false).Body)
+	require.Nil(t, r.chunk("a", 1, r.records).Body)
+	for i := range fsm.RestoreSteps(r.trailer.Count) {
+		require.Nil(t, r.chunk("a", uint64(2+i), nil).Body)
+	}
+	require.Zero(t, r.State.Unchecked())
+}
+
+func restoreCheckedAhead(t *testing.T, stopping bool) {
 	const procs = 25_000 // more than two steps
 	r := &restoring{Machine: fsmtest.NewMachine()}
 	joinMany(r.Machine, procs)
+	if stopping {
+		var worlds []string
+		for i := range manyWorlds {
+			worlds = append(worlds, fmt.Sprintf("world-%02d", i))
+		}
+		out := r.Apply(&musterv1.Command{Body: &musterv1.Command_Stop{Stop: &musterv1.StopRequest{Meta: r.meta(), Worlds: worlds}}})
+		require.Nil(t, out[0].GetRefusal())
+		require.Equal(t, procs, r.State.PendingOrders())
+	}
 	file, err := fsmtest.Encode(r.State)
 	require.NoError(t, err)
 	r.records, r.header, r.trailer = fsmtest.Records(file)

@@ -219,7 +219,8 @@ func (n *Node) takeSnapshots() {
 // Terms yields leadership terms of this node. The channel holds the latest one; an ended one may still be in it.
 func (n *Node) Terms() <-chan *Term { return n.terms }
 
-// Read calls f while nothing is applied. f must be short, and must keep no reference into the state machine.
+// Read calls f while nothing is applied. f must be short, and must keep no reference into the state machine but to what
+// that replaces and never changes.
 func (n *Node) Read(f func()) {
 	n.applier.mu.RLock()
 	defer n.applier.mu.RUnlock()

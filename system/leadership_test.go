@@ -204,6 +204,7 @@ func TestWatch_NoticesTheDeadInTime(t *testing.T) {
 				}
 				require.Equal(t, musterv1.Health_HEALTH_ALIVE, health(), "not within its lease, but for the clock's last step")
 				time.Sleep(clock.Interval + maxDetection)
+				synctest.Wait()
 				require.Equal(t, musterv1.Health_HEALTH_EXPIRED, health())
 				f.cancel()
 				<-ended

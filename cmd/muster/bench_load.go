@@ -51,8 +51,8 @@ func newBenchJoins(c *cli) *cobra.Command {
 		Use:   "joins",
 		Short: "Measure how many members a cluster lets join",
 		Long: `Measure how many members a cluster lets join: as many callers as asked for wait for an answer at once, each join is a request of its own,
-and a majority of the nodes has it on its disk when it is answered. The members are of a world of their own, which is removed afterwards. The
-last line is JSON.`,
+and a majority of the nodes has it on its disk when it is answered. The members are of a world of their own, which is removed afterwards
+without --keep. The last line is JSON.`,
 		Example: `  muster bench joins --callers 256 --duration 10s
   muster bench joins --count 100`,
 		Args: cobra.NoArgs,
@@ -85,7 +85,8 @@ func newBenchReports(c *cli) *cobra.Command {
 		Use:   "reports",
 		Short: "Measure how many supervision reports a cluster takes",
 		Long: `Measure how many supervision reports a cluster takes: each session says that its procs are alive, waits until a majority of the nodes has
-that in its log, and says it again. The members are of a world of their own, which is removed afterwards. The last line is JSON.`,
+that in its log, and says it again. The members are of a world of their own, which is removed afterwards without --keep. The last line is
+JSON.`,
 		Example: `  muster bench reports --sessions 256 --procs 64 --duration 10s
   muster bench reports --sessions 10 --procs 1 --duration 1s`,
 		Args: cobra.NoArgs,

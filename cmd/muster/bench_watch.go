@@ -16,7 +16,7 @@ func newBenchWatch(c *cli) *cobra.Command {
 		Short: "Measure how soon watchers are told",
 		Long: `Measure how soon watchers are told: members join a world, so many a second, which watchers on all servers watch. Told is how many events
 arrived a second, how long each took from asking for the join until it was there at a watcher, and what must be 0: events that did not come,
-or came twice; the exit code is 1 where it is not. The world is removed afterwards. The last line is JSON.`,
+or came twice; the exit code is 1 where it is not. The world is removed afterwards without --keep. The last line is JSON.`,
 		Example: `  muster bench watch --watchers 100 --duration 10s
   muster bench watch --watchers 5 --rate 50 --duration 1s`,
 		Args: cobra.NoArgs,

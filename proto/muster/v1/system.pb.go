@@ -1232,7 +1232,7 @@ type WorldSupervisionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// World id.
 	World string `protobuf:"bytes,1,opt,name=world,proto3" json:"world,omitempty"`
-	// The healthy ones too. At most 10,000 are listed; View pages through more.
+	// The healthy ones too, of the first 10,000 members; View pages through more.
 	All bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
 	// Read what this node has; the answer may be old.
 	Stale         bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
@@ -2354,7 +2354,7 @@ type ExplainResponse struct {
 	MissingHostCount uint32 `protobuf:"varint,8,opt,name=missing_host_count,json=missingHostCount,proto3" json:"missing_host_count,omitempty"`
 	// What has still to be told, oldest first; at most 20.
 	Orders []*DueOrder `protobuf:"bytes,9,rep,name=orders,proto3" json:"orders,omitempty"`
-	// How many orders those are.
+	// How many orders those are; in a large world, of its first hosts and ranks, and a note says so.
 	OrderCount uint32 `protobuf:"varint,10,opt,name=order_count,json=orderCount,proto3" json:"order_count,omitempty"`
 	// What happens next without anybody's doing, earliest first.
 	Next []*NextAction `protobuf:"bytes,11,rep,name=next,proto3" json:"next,omitempty"`
