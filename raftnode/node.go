@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// commitTimeout is how soon an idle leader tells followers the commit index.
+	// commitTimeout is how soon an idle leader tells followers the commit index, at most twice that: so late are watchers of a follower told. With
+	// 5 ms they were told 4 ms earlier (p50), and three idle servers used 0.2 cores instead of 0.1.
 	commitTimeout = 20 * time.Millisecond
-	// maxAppendEntries bounds a message of Raft to a follower: 64 entries of 256 KiB.
+	// maxAppendEntries bounds a message of Raft to a follower: 64 entries of 256 KiB. As long as a follower keeps up it gets maxInFlight of them.
 	maxAppendEntries = 64
 	// entriesBetweenSnapshots is far above what SnapshotBytes lets pass, except for the tiniest entries.
 	entriesBetweenSnapshots = 1 << 18
