@@ -267,7 +267,7 @@ way through which %g %% of them, drawn at random, are not reported any more. The
 ![a panel for each quantity, by procs](scale.svg)
 
 * CPU a report is that of the three servers together, less what they use in the five seconds before anybody joins; cores is all that they use.
-  With few procs little is left for a report to cost, and what runs besides shows.
+  With few procs little is left for a report to cost, and what runs besides shows: a figure that is not above 0 is less than idle servers vary by.
 * Heap and resident memory are of one server, the mean of three: the least that was seen while all reported, some garbage included, less the
   least before. With few procs it is mostly what any server needs once it has something to do.
 * Commit is from sending a report of all procs of a session until a majority of the servers has it on its disk and that is acknowledged.
