@@ -29,7 +29,7 @@ start() {
 		echo $! >".muster/$node.pid"
 	done
 	for ((second = 0; second < patience; second++)); do
-		if ./muster status >/dev/null 2>&1; then
+		if ./muster world list --timeout 1s >/dev/null 2>&1; then # only a leader answers
 			next
 			return
 		fi

@@ -11,8 +11,8 @@ import (
 // checkStep is how many members, worlds, or targets of stops one step of a checker looks at, about: a few milliseconds.
 const checkStep = 10_000
 
-// RestoreSteps is how many empty pieces behind the last one have a restore of so many records checked before it is committed: the first has
-// the checker made, and every stage may end in the middle of a step.
+// RestoreSteps is how many empty pieces behind the last one have a restore of so many records checked before it is committed: the first makes
+// the checker, and what is left of a step at the end of a stage is not used for the next one.
 func RestoreSteps(records uint64) int {
 	return 1 + int(records/checkStep) + len(newChecker(New()).stages)
 }
@@ -29,7 +29,7 @@ type checker struct {
 
 	next    Slot // to be looked at
 	members int
-	counted State // what all members add up to,
+	counted State // what all members add up to, of which only counts are used
 	tallies map[string]*tally
 	present *tally           // the world's that the last member is of
 	pending map[member][]due // what is due

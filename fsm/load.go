@@ -41,7 +41,7 @@ type loader struct {
 	next recordMessage // to read one of a proc into: only its strings are kept
 
 	endedGenerations map[uint64]bool
-	assigned         []Slot // ranks whose assignment has a time
+	dated            []Slot // ranks whose assignment has a time
 
 	checker *checker // nil until all is loaded
 	fault   error    // that it found
@@ -175,7 +175,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		rec := s.shared.recordOf(b.Proc)
 		slot, _ := s.storeMember(w, rec, b.Proc.LastReportNs)
 		if rec.assignment.GetDueNs() != 0 {
-			l.assigned = append(l.assigned, slot)
+			l.dated = append(l.dated, slot)
 		}
 		if d, ok := spawnDue(rec); ok && rec.role != musterv1.Role_ROLE_HOST {
 			s.loadPending(hostOf(w, rec.rank), d)

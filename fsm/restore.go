@@ -134,7 +134,7 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 		file.core.ClusterId != h.GetClusterId() || !bytes.Equal(file.digest[:], h.GetDigest()) {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "the file's header is not that of its records")
 	}
-	s.adopt(file, t.loading.assigned, t.begin.UnixMicros)
+	s.adopt(file, t.loading.dated, t.begin.UnixMicros)
 	s.entry.digest.sum.Write(sum)
 	s.emit(&musterv1.Event{Kind: musterv1.Event_KIND_RESTORED, Text: "the state was restored from a file"})
 	out := &musterv1.Outcome{Body: &musterv1.Outcome_Restore{Restore: &musterv1.RestoreStateResponse{
@@ -146,9 +146,9 @@ func (s *State) applyRestoreCommit(c *musterv1.RestoreCommit) *musterv1.Outcome 
 }
 
 // adopt makes the file's state this one. What belongs to the cluster rather than to its history stays: its id, its nodes, the
-// requests it has answered. The clock never goes back, so the file's times move with it; assigned as in shiftTimes. It costs no walk over
+// requests it has answered. The clock never goes back, so the file's times move with it; dated as in shiftTimes. It costs no walk over
 // the members but those.
-func (s *State) adopt(file *State, assigned []Slot, unixMicros uint64) {
+func (s *State) adopt(file *State, dated []Slot, unixMicros uint64) {
 	shift := max(s.core.ClockNs-file.core.ClockNs, 0)
 	core := file.core
 	core.ClusterId = s.core.ClusterId
@@ -166,13 +166,13 @@ func (s *State) adopt(file *State, assigned []Slot, unixMicros uint64) {
 	nodes, requests, entry, digest := s.nodes, s.requests, s.entry, s.digest
 	*s = *file
 	s.nodes, s.requests, s.entry, s.digest = nodes, requests, entry, digest
-	s.shiftTimes(shift, assigned)
+	s.shiftTimes(shift, dated)
 	s.lastReport.fill(s.core.ClockNs) // one lease for everybody; a file has no free slots
 }
 
-// shiftTimes moves every time of a state that was loaded by ns; nobody has seen its records yet, so they are changed in place. assigned are the
+// shiftTimes moves every time of a state that was loaded by ns; nobody has seen its records yet, so they are changed in place. dated are the
 // slots of ranks whose assignment has one.
-func (s *State) shiftTimes(ns int64, assigned []Slot) {
+func (s *State) shiftTimes(ns int64, dated []Slot) {
 	firstCause := func(c *musterv1.Cause) {
 		if c != nil {
 			c.AtNs += ns
@@ -200,7 +200,7 @@ func (s *State) shiftTimes(ns int64, assigned []Slot) {
 			}
 		}
 	}
-	for _, slot := range assigned {
+	for _, slot := range dated {
 		s.recs.at(slot).assignment.DueNs += ns
 	}
 	for _, waiting := range unsorted(nil, s.pending) {

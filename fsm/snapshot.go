@@ -162,17 +162,17 @@ func (f *Frozen) inOrder() []Slot {
 	for i, w := range f.worlds { // by name
 		ordinal[w.World] = uint64(i)
 	}
-	type place struct {
+	type placed struct {
 		key  uint64 // the world's ordinal, the role, the rank
 		slot Slot
 	}
-	places := make([]place, 0, f.recs.len())
+	places := make([]placed, 0, f.recs.len())
 	for slot, rec := range f.recs.all() {
 		if rec != nil {
-			places = append(places, place{ordinal[rec.world()]<<34 | uint64(rec.role)<<32 | uint64(rec.rank), slot})
+			places = append(places, placed{ordinal[rec.world()]<<34 | uint64(rec.role)<<32 | uint64(rec.rank), slot})
 		}
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
+	slices.SortFunc(places, func(a, b placed) int { return cmp.Compare(a.key, b.key) })
 	slots := make([]Slot, len(places))
 	for i, p := range places {
 		slots[i] = p.slot

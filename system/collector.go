@@ -13,8 +13,8 @@ const (
 	// maxGather is how long "alive" may wait for company. The lease begins behind that wait, so it is what the dead are noticed late by; with 25 ms
 	// a fleet of 100,000 that report every 10 s needed as much of the processor, since most entries are committed for one session anyway.
 	maxGather = 10 * time.Millisecond
-	// crowdGather is how long where so many sessions gather meanwhile that entries, which cost the nodes about 3 ms of a processor each, had
-	// better be few: crowd is how many the batch before had.
+	// crowdGather is that time behind a batch of crowd sessions or more: where so many report, fewer entries are worth more than the time, since
+	// each costs the nodes about 3 ms of a processor together.
 	crowdGather = 25 * time.Millisecond
 	crowd       = 128
 	// gatherShare of the shortest lease bounds it further.
