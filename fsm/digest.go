@@ -16,14 +16,13 @@ var encoding = proto.MarshalOptions{Deterministic: true}
 // digester hashes what one entry does to the state: its index, the records it writes and drops, its outcomes. Times of last
 // reports are left out, as they change all the time and follow from the log.
 type digester struct {
-	sum     hash.Hash
-	buf     []byte
-	scratch *recordMessage
+	sum hash.Hash
+	buf []byte
 }
 
 func (d *digester) begin(previous [32]byte, index uint64) {
 	if d.sum == nil {
-		d.sum, d.scratch = sha256.New(), newRecordMessage()
+		d.sum = sha256.New()
 	}
 	d.sum.Reset()
 	d.sum.Write(previous[:])
@@ -45,6 +44,11 @@ func (d *digester) message(m proto.Message) {
 	if err != nil {
 		panic(err) // only invalid UTF-8 can do that, and form checks keep it out
 	}
+	d.encoded(b)
+}
+
+// encoded hashes what was encoded behind d.buf[:0].
+func (d *digester) encoded(b []byte) {
 	d.buf = b
 	d.number(uint64(len(b)))
 	d.sum.Write(b)
@@ -55,13 +59,13 @@ func (d *digester) record(r *musterv1.Record) { d.message(r) }
 // member is record for a member of a world, detached for one of none.
 func (d *digester) member(rec *record) {
 	if d.sum != nil {
-		d.message(d.scratch.ofMember(rec, 0))
+		d.encoded(appendMember(d.buf[:0], rec, 0, procKind))
 	}
 }
 
 func (d *digester) detached(rec *record) {
 	if d.sum != nil {
-		d.message(d.scratch.ofDetached(rec))
+		d.encoded(appendMember(d.buf[:0], rec, rec.facts().lastReportNs, detachedKind))
 	}
 }
 

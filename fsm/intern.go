@@ -27,6 +27,14 @@ func (i *interner) pointer(s string) *string {
 	return &kept
 }
 
+// pointerTo is pointer of text that may change, and is copied if it is new.
+func (i *interner) pointerTo(text []byte) *string {
+	if shared, ok := i.known[string(text)]; ok {
+		return shared
+	}
+	return i.pointer(string(text))
+}
+
 func (i *interner) string(s string) string { return pointedAt(i.pointer(s)) }
 
 // pointedAt is the string that pointer was asked for.

@@ -36,9 +36,9 @@ func Decode(r io.Reader) (*State, error) {
 
 // loader builds a State from records in file order.
 type loader struct {
-	s    *State
-	key  recordKey     // of the record before
-	next recordMessage // to read one of a proc into: only its strings are kept
+	s       *State
+	key     recordKey // of the record before
+	members memberReader
 
 	endedGenerations map[uint64]bool
 	dated            []Slot // ranks whose assignment has a time
@@ -47,22 +47,36 @@ type loader struct {
 	fault   error    // that it found
 }
 
-func newLoader() *loader { return &loader{s: New(), endedGenerations: map[uint64]bool{}} }
+func newLoader() *loader {
+	s := New()
+	return &loader{s: s, members: memberReader{shared: &s.shared}, endedGenerations: map[uint64]bool{}}
+}
 
 // add loads one record. Records out of order are refused, so that a state has one file.
 func (l *loader) add(body []byte) error {
 	l.checker, l.fault = nil, nil
-	r := &musterv1.Record{}
-	if l.key.kind == procKind { // it is likely that another one comes
-		r = l.next.empty()
+	if rec, lastReportNs := l.members.read(body); rec != nil {
+		m := rec.member()
+		if err := l.follow(recordKey{procKind, m.world, uint64(m.role), uint64(m.rank)}); err != nil {
+			return err
+		}
+		return l.member(rec, lastReportNs)
 	}
-	if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(body, r); err != nil {
+	r := &musterv1.Record{}
+	if err := proto.Unmarshal(body, r); err != nil {
 		return fmt.Errorf("%w: a record cannot be read", ErrStateFile) // in fixed words: what protobuf says differs between builds
 	}
 	if len(r.ProtoReflect().GetUnknown()) > 0 || r.Body == nil {
 		return fmt.Errorf("%w: a record of a kind this binary does not know: use a newer one", ErrStateFile)
 	}
-	key := keyOf(r)
+	if err := l.follow(keyOf(r)); err != nil {
+		return err
+	}
+	return l.load(r)
+}
+
+// follow notes the key of the record that is next.
+func (l *loader) follow(key recordKey) error {
 	if l.key.compare(key) >= 0 {
 		return fmt.Errorf("%w: records are out of order", ErrStateFile)
 	}
@@ -70,7 +84,7 @@ func (l *loader) add(body []byte) error {
 		return fmt.Errorf("%w: exactly one core record must come first", ErrStateFile)
 	}
 	l.key = key
-	return l.load(r)
+	return nil
 }
 
 // kind is what a record is of: its number in Record's oneof. Kinds follow each other in a file.
@@ -138,7 +152,7 @@ func keyOf(r *musterv1.Record) recordKey {
 
 func (l *loader) load(r *musterv1.Record) error {
 	s := l.s
-	if p := placeOf(r); p != nil && (p.World == "" || p.Role != musterv1.Role_ROLE_WORKER && p.Role != musterv1.Role_ROLE_HOST || p.Rank >= id.MaxProcs || p.Incarnation == 0) {
+	if p := placeOf(r); p != nil && !isPlace(memberOf(p), p.Incarnation) {
 		return fmt.Errorf("%w: a record of a member without world, role, rank or incarnation", ErrStateFile)
 	}
 	switch b := r.Body.(type) {
@@ -165,21 +179,7 @@ func (l *loader) load(r *musterv1.Record) error {
 		w.rec = b.World
 		s.addWorld(b.World.World, b.World.Generation, w)
 	case *musterv1.Record_Proc:
-		w := s.worlds[b.Proc.GetProc().GetWorld()]
-		if w == nil || b.Proc.Timeouts == nil {
-			return fmt.Errorf("%w: a proc of a world that is not there, or without timeouts", ErrStateFile)
-		}
-		if sameTimeouts(b.Proc.Timeouts, w.rec.Timeouts) {
-			b.Proc.Timeouts = w.rec.Timeouts // shared in memory
-		}
-		rec := s.shared.recordOf(b.Proc)
-		slot, _ := s.storeMember(w, rec, b.Proc.LastReportNs)
-		if rec.assignment.GetDueNs() != 0 {
-			l.dated = append(l.dated, slot)
-		}
-		if d, ok := spawnDue(rec); ok && rec.role != musterv1.Role_ROLE_HOST {
-			s.loadPending(hostOf(w, rec.rank), d)
-		}
+		return l.member(s.shared.recordOf(b.Proc), b.Proc.LastReportNs)
 	case *musterv1.Record_Detached:
 		rec := s.shared.recordOf(b.Detached)
 		f := rec.facts()
@@ -215,6 +215,30 @@ func (l *loader) load(r *musterv1.Record) error {
 		s.storeHostRank(w, b.HostRank)
 	}
 	return nil
+}
+
+// member loads one of a world.
+func (l *loader) member(rec *record, lastReportNs int64) error {
+	w := l.s.worlds[rec.world()]
+	if w == nil || rec.timeouts == nil {
+		return fmt.Errorf("%w: a proc of a world that is not there, or without timeouts", ErrStateFile)
+	}
+	if sameTimeouts(rec.timeouts, w.rec.Timeouts) {
+		rec.timeouts = w.rec.Timeouts // shared in memory
+	}
+	slot, _ := l.s.storeMember(w, rec, lastReportNs)
+	if rec.assignment.GetDueNs() != 0 {
+		l.dated = append(l.dated, slot)
+	}
+	if d, ok := spawnDue(rec); ok && rec.role != musterv1.Role_ROLE_HOST {
+		l.s.loadPending(hostOf(w, rec.rank), d)
+	}
+	return nil
+}
+
+// isPlace tells whether a member can be there, under an incarnation.
+func isPlace(m member, incarnation uint64) bool {
+	return m.world != "" && (m.role == musterv1.Role_ROLE_WORKER || m.role == musterv1.Role_ROLE_HOST) && m.rank < id.MaxProcs && incarnation != 0
 }
 
 // sameTimeouts is proto.Equal of messages without unknown fields, of which a file may have a million pairs.

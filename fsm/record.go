@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -11,7 +12,7 @@ import (
 // record is a member as the state holds it, of a world or Detached. It is replaced, never changed, so that it may be kept and read without a
 // lock; its setters are for who has just made it. There may be a million of them, and as messages each takes three times the memory: a
 // ProcRecord, its ProcRef and its nonce, and in both messages what protobuf keeps for itself. Its 112 bytes are a size that the allocator
-// has. It becomes a message where it leaves the state: as a whole in files and in the digest, by ref in answers and effects.
+// has. Files and the digest have it in protobuf's encoding (appendMember), answers and effects by ref.
 type record struct {
 	worldName    *string // shared, as is machineName; nil: empty
 	incarnation  uint64
@@ -148,7 +149,7 @@ func (r *record) setNonce(nonce []byte) {
 	f := r.facts()
 	f.longNonce = nil
 	if len(nonce) > nonceSize {
-		f.longNonce, nonce = nonce, nil
+		f.longNonce, nonce = slices.Clone(nonce), nil
 	}
 	r.nonceLength = uint8(copy(r.nonce[:], nonce))
 	r.setFacts(f)
@@ -176,50 +177,4 @@ func (i *interner) recordOf(p *musterv1.ProcRecord) *record {
 	r.setFacts(rareFacts{labels: p.Labels, cause: p.Cause, failedActors: p.FailedActors, failedActorCount: p.FailedActorCount})
 	r.setNonce(p.Nonce)
 	return r
-}
-
-// recordMessage is the message of a record, which the next one overwrites.
-type recordMessage struct {
-	whole    musterv1.Record
-	member   musterv1.Record_Proc
-	detached musterv1.Record_Detached
-	proc     musterv1.ProcRecord
-	ref      musterv1.ProcRef
-}
-
-func newRecordMessage() *recordMessage {
-	m := &recordMessage{}
-	m.member.Proc, m.detached.Detached = &m.proc, &m.proc
-	return m
-}
-
-// empty is that of a proc, to be read into.
-func (m *recordMessage) empty() *musterv1.Record {
-	proto.Reset(&m.whole)
-	proto.Reset(&m.proc)
-	proto.Reset(&m.ref)
-	m.whole.Body, m.member.Proc, m.proc.Proc = &m.member, &m.proc, &m.ref
-	return &m.whole
-}
-
-func (m *recordMessage) ofMember(r *record, lastReportNs int64) *musterv1.Record {
-	m.fill(r, lastReportNs)
-	m.whole.Body = &m.member
-	return &m.whole
-}
-
-func (m *recordMessage) ofDetached(r *record) *musterv1.Record {
-	m.fill(r, r.facts().lastReportNs)
-	m.whole.Body = &m.detached
-	return &m.whole
-}
-
-func (m *recordMessage) fill(r *record, lastReportNs int64) {
-	f := r.facts()
-	m.ref.World, m.ref.Role, m.ref.Rank, m.ref.Incarnation = r.world(), r.role, r.rank, r.incarnation
-	p := &m.proc
-	p.Proc, p.Nonce, p.Key, p.Machine, p.Address, p.Labels = &m.ref, r.nonceBytes(), r.key(), r.machine(), r.address(), f.labels
-	p.Mode, p.Health, p.Cause, p.Timeouts = r.mode, r.health, f.cause, r.timeouts
-	p.FailedActors, p.FailedActorCount = f.failedActors, f.failedActorCount
-	p.LastReportNs, p.HighestOrder, p.Assignment = lastReportNs, r.highestOrder, r.assignment
 }

@@ -98,7 +98,7 @@ func (f *Frozen) WriteTo(w io.Writer) (int64, error) {
 	fw := &fileWriter{w: bufio.NewWriterSize(w, 256<<10), sum: sha256.New()}
 	fw.raw([]byte(fileMagic))
 	fw.frame(f.header)
-	f.records(fw.record)
+	f.records(fw)
 	fw.raw(make([]byte, 8)) // the end mark: no length, no sum
 	fw.frame(&musterv1.SnapshotTrailer{Count: fw.count, Sum: fw.sum.Sum(nil)})
 	if fw.err == nil {
@@ -110,49 +110,48 @@ func (f *Frozen) WriteTo(w io.Writer) (int64, error) {
 	return fw.n, nil
 }
 
-// records hands every record to put, in file order.
-func (f *Frozen) records(put func(*musterv1.Record)) {
-	put(&musterv1.Record{Body: &musterv1.Record_Core{Core: f.core}})
+// records writes every record, in file order.
+func (f *Frozen) records(w *fileWriter) {
+	w.record(&musterv1.Record{Body: &musterv1.Record_Core{Core: f.core}})
 	for _, n := range f.nodes {
-		put(&musterv1.Record{Body: &musterv1.Record_Node{Node: n}})
+		w.record(&musterv1.Record{Body: &musterv1.Record_Node{Node: n}})
 	}
-	for _, w := range f.worlds {
-		put(&musterv1.Record{Body: &musterv1.Record_World{World: w}})
+	for _, world := range f.worlds {
+		w.record(&musterv1.Record{Body: &musterv1.Record_World{World: world}})
 	}
-	message := newRecordMessage()
 	for _, slot := range f.inOrder() {
-		put(message.ofMember(f.recs.at(slot), f.lastReport.at(slot)))
+		w.member(f.recs.at(slot), f.lastReport.at(slot), procKind)
 	}
 	slices.SortFunc(f.detached, func(a, b *record) int { return a.member().compare(b.member()) })
 	for _, rec := range f.detached {
-		put(message.ofDetached(rec))
+		w.member(rec, rec.facts().lastReportNs, detachedKind)
 	}
 	for _, op := range f.stops {
-		put(&musterv1.Record{Body: &musterv1.Record_Stop{Stop: op}})
+		w.record(&musterv1.Record{Body: &musterv1.Record_Stop{Stop: op}})
 	}
 	for _, targets := range f.targets {
 		for _, t := range targets {
-			put(&musterv1.Record{Body: &musterv1.Record_StopTarget{StopTarget: t}})
+			w.record(&musterv1.Record{Body: &musterv1.Record_StopTarget{StopTarget: t}})
 		}
 	}
 	ended := slices.Clone(f.ended)
 	slices.SortFunc(ended, func(a, b *musterv1.WorldRecord) int {
 		return cmp.Or(cmp.Compare(a.World, b.World), cmp.Compare(a.Generation, b.Generation))
 	})
-	for _, w := range ended {
-		put(&musterv1.Record{Body: &musterv1.Record_Ended{Ended: w}})
+	for _, world := range ended {
+		w.record(&musterv1.Record{Body: &musterv1.Record_Ended{Ended: world}})
 	}
 	for _, r := range f.requests {
-		put(&musterv1.Record{Body: &musterv1.Record_Request{Request: r}})
+		w.record(&musterv1.Record{Body: &musterv1.Record_Request{Request: r}})
 	}
 	for _, e := range eventsOf(f.events, f.rings) {
-		put(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
+		w.record(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
 	}
 	slices.SortFunc(f.hostRanks, func(a, b *musterv1.HostRank) int {
 		return cmp.Or(cmp.Compare(a.World, b.World), cmp.Compare(a.Rank, b.Rank))
 	})
 	for _, rec := range f.hostRanks {
-		put(&musterv1.Record{Body: &musterv1.Record_HostRank{HostRank: rec}})
+		w.record(&musterv1.Record{Body: &musterv1.Record_HostRank{HostRank: rec}})
 	}
 }
 
@@ -201,9 +200,16 @@ func (w *fileWriter) frame(m proto.Message) {
 	if w.err != nil {
 		return
 	}
-	w.buf, w.err = encoding.MarshalAppend(w.buf[:0], m)
-	if w.err == nil && len(w.buf) > maxRecord {
-		w.err = fmt.Errorf("a %s of %d bytes: at most %d", m.ProtoReflect().Descriptor().Name(), len(w.buf), maxRecord)
+	if w.buf, w.err = encoding.MarshalAppend(w.buf[:0], m); w.err != nil {
+		return
+	}
+	w.body()
+}
+
+// body writes buf as a frame.
+func (w *fileWriter) body() {
+	if len(w.buf) > maxRecord {
+		w.err = fmt.Errorf("a record of %d bytes: at most %d", len(w.buf), maxRecord)
 	}
 	var head [8]byte
 	binary.LittleEndian.PutUint32(head[:], uint32(len(w.buf)))
@@ -214,6 +220,19 @@ func (w *fileWriter) frame(m proto.Message) {
 
 func (w *fileWriter) record(r *musterv1.Record) {
 	w.frame(r)
+	w.summed()
+}
+
+func (w *fileWriter) member(rec *record, lastReportNs int64, field kind) {
+	if w.err != nil {
+		return
+	}
+	w.buf = appendMember(w.buf[:0], rec, lastReportNs, field)
+	w.body()
+	w.summed()
+}
+
+func (w *fileWriter) summed() {
 	sumRecord(w.sum, w.buf)
 	w.count++
 }
