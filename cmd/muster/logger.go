@@ -10,6 +10,7 @@ import (
 // and a peer that is down is tried many times a second. What follows from it is logged by us.
 var ordinary = []string{
 	"failed to decode incoming command",
+	"failed to flush response",
 	"failed to get previous log",
 	"failed to heartbeat to",
 	"failed to appendEntries to",

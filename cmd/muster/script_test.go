@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"muster/cmd/muster/clustertest/process"
@@ -81,8 +82,8 @@ func dev(t *testing.T) (servers string) {
 	t.Cleanup(func() {
 		stop()
 		running.Wait()
-		require.Equal(t, exitDone, code, errs.String())
-		require.NotContains(t, errs.String(), "[ERROR]")
+		assert.Equal(t, exitDone, code, errs.String())
+		assert.NotContains(t, errs.String(), "[ERROR]")
 	})
 	line := regexp.MustCompile(`^A cluster of 3 nodes is ready after \S+; node n[123] leads\. Ctrl-C ends it\. In another terminal:
 
@@ -115,7 +116,7 @@ func (b *lockedBuffer) String() string {
 func crew(t *testing.T, servers string) {
 	cl, err := client.New(client.Config{Servers: strings.Split(servers, ",")})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, cl.Close()) })
+	t.Cleanup(func() { assert.NoError(t, cl.Close()) })
 	code, _, errs := muster(t, "--servers", servers, "world", "create", "crew", "--procs", "3")
 	require.Zero(t, code, errs)
 	ctx, cancel := context.WithTimeout(t.Context(), scriptPatience)

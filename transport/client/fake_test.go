@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
@@ -92,7 +93,7 @@ func (f *fakes) dial(ctx context.Context, address string) (net.Conn, error) {
 func (f *fakes) client(t *testing.T, servers ...string) *Client {
 	c, err := New(Config{Servers: servers, Dial: f.dial})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	t.Cleanup(func() { assert.NoError(t, c.Close()) })
 	return c
 }
 

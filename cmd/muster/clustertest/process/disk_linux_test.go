@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	musterv1 "muster/proto/muster/v1"
@@ -183,7 +184,7 @@ func diskHangs(t *testing.T, asked bool) {
 	require.NoError(t, os.Truncate(image, 128<<20))
 	run("mkfs.ext4", "-q", image)
 	loop := regexp.MustCompile(`\S+`).FindString(run("losetup", "--find", "--show", image))
-	t.Cleanup(func() { require.NoError(t, exec.Command("losetup", "--detach", loop).Run()) })
+	t.Cleanup(func() { assert.NoError(t, exec.Command("losetup", "--detach", loop).Run()) })
 	dir := mount(t, loop, "ext4", "")
 
 	c := New(t, "--min-free", "-1")
