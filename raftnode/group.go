@@ -24,8 +24,8 @@ type flight struct {
 	once   sync.Once
 }
 
-// seal builds entries and hands them to Raft until the term ends. It takes a slot before it gathers, so that while entries
-// travel the next group grows: a lone request goes at once, a crowd goes together, and no timer is needed.
+// seal builds entries and hands them to Raft until the term ends. While entries travel the next group grows: a lone request goes at once, a
+// crowd goes together, and no timer is needed.
 func (t *Term) seal(s Sealer) {
 	defer close(t.sealed)
 	for {
@@ -83,6 +83,9 @@ func (t *Term) gather() (group []*proposal, size int, ok bool) {
 	if t.paused || t.ended != nil {
 		return nil, 0, false
 	}
+	if t.held = len(t.waiting) < t.travelling() && t.waitingBytes < maxGroup; t.held {
+		return nil, 0, false
+	}
 	n := 0
 	for n < len(t.waiting) && (n == 0 || size+t.waiting[n].size <= maxGroup) {
 		size += t.waiting[n].size
@@ -98,6 +101,16 @@ func (t *Term) gather() (group []*proposal, size int, ok bool) {
 		t.waiting = nil
 	}
 	return group, size, true
+}
+
+// travelling is how many requests are in flight. Another entry goes beside them only if as many go with it, or it is full; where fewer wait, more
+// join them until an entry lands. An entry costs its nodes 1.4 (WAL) to 3 ms of a processor whatever is in it: with entries that went as soon as a slot
+// was free, of 256 callers at once an eighth fewer joined in a second (boltdb). Called with mu held.
+func (t *Term) travelling() (requests int) {
+	for _, f := range t.flights {
+		requests += len(f.group)
+	}
+	return requests
 }
 
 // built ends the building of a group; f is nil if it came to nothing.
@@ -116,8 +129,12 @@ func (t *Term) landed(f *flight) {
 	t.mu.Lock()
 	t.flights = slices.DeleteFunc(t.flights, func(g *flight) bool { return g == f })
 	t.settleQuiet()
+	held := t.held
 	t.mu.Unlock()
 	<-t.slots
+	if held {
+		t.Poke()
+	}
 }
 
 // answer tells everyone who waits for the entry, once.

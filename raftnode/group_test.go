@@ -117,6 +117,41 @@ func TestSubmit_InOrder(t *testing.T) {
 	})
 }
 
+// TestGroup_WaitsForCompany: beside requests that travel go as many or none, and none wait when nobody travels.
+func TestGroup_WaitsForCompany(t *testing.T) {
+	inCluster(t, raftnodetest.Config{}, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		leader.Node.Read(func() { leader.Machine.(*journal).entries = nil })
+		c.Network.SetDelay(10 * time.Millisecond)
+		var waits []func() (*musterv1.Outcome, error)
+		submit := func(requests int) {
+			for range requests {
+				waits = append(waits, leader.Term().Submit(context.Background(), line("x")))
+				synctest.Wait()
+			}
+		}
+		submit(1) // goes alone
+		submit(1) // as many as travel
+		submit(2) // the first waits for the second
+		submit(3) // four travel: they wait
+		for _, wait := range waits {
+			_, err := wait()
+			require.NoError(t, err)
+		}
+		leader.Node.Read(func() { require.Equal(t, []int{1, 1, 2, 3}, leader.Machine.(*journal).entries) })
+
+		submit(1)
+		big := line(strings.Repeat("x", 200<<10))
+		submit(1)
+		full := leader.Term().Submit(context.Background(), big) // of two that travel it does not wait for another one
+		synctest.Wait()
+		submit(1)
+		_, err := full()
+		require.NoError(t, err)
+		leader.Node.Read(func() { require.Equal(t, []int{1, 1, 1}, leader.Machine.(*journal).entries[4:7]) })
+	})
+}
+
 func TestGroup_BoundsEntries(t *testing.T) {
 	gates, cfg := gated()
 	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {

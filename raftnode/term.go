@@ -46,6 +46,7 @@ type Term struct {
 	waitingBytes int
 	flights      []*flight // handed to Raft and unanswered, oldest first
 	building     bool      // the sealing goroutine has a group that is not yet a flight
+	held         bool      // it waits for more of a group, or for a flight to land
 	ended        error     // why no more is taken; nil while the term lasts
 	paused       bool      // leadership is being handed over: nothing is sealed, nothing new is taken
 	quiet        chan struct{}
