@@ -222,12 +222,12 @@ func (s *tutorial) stop() {
 
 func (s *tutorial) save() {
 	s.verb("state save")
-	s.run("muster state save muster.state --timeout 1m")
+	s.run("muster state save muster.state")
 	s.verb("world delete")
 	s.run("muster world delete eval")
 	s.exits(1, "muster world get eval")
 	s.verb("state restore")
-	s.run("muster state restore muster.state --timeout 1m")
+	s.run("muster state restore muster.state")
 	s.prose("What was deleted is there again:")
 	s.run("muster world list --ended")
 }

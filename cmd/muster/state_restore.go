@@ -18,8 +18,10 @@ func newStateRestore(c *cli) *cobra.Command {
 		Short: "Replace the state by a saved one; - is standard input",
 		Long: `Replace the state by a saved one; - is standard input.
 
-Everything that the cluster knows now is replaced. Procs that are in the file and still run go on as new incarnations.`,
-		Example: "  muster state restore muster.state --timeout 1m",
+Everything that the cluster knows now is replaced. Procs that are in the file and still run go on as new incarnations.
+
+It takes as long as it has to while the file is read on; --timeout bounds the whole where it is given.`,
+		Example: "  muster state restore muster.state",
 		Args:    exactly("one file, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()
@@ -39,8 +41,8 @@ Everything that the cluster knows now is replaced. Procs that are in the file an
 }
 
 func (c *cli) restore(cmd *cobra.Command, in io.Reader, adopt bool) error {
-	return c.cluster(cmd, func(ctx context.Context, cluster *client.Cluster) error {
-		answer, err := cluster.RestoreState(ctx, in, adopt)
+	return c.moving(cmd, func(ctx context.Context, moved func(), cluster *client.Cluster) error {
+		answer, err := cluster.RestoreState(ctx, movingReader{in, moved}, adopt)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -18,16 +19,19 @@ func newStateSave(c *cli) *cobra.Command {
 		Short: "Save the state to a file; - is standard output",
 		Long: `Save the state to a file; - is standard output.
 
-The file is there under its name only once all of it is on the disk. It carries its own checksums.`,
-		Example: "  muster state save muster.state --timeout 1m",
+The file is there under its name only once all of it is on the disk. It carries its own checksums.
+
+It takes as long as it has to while something comes; --timeout bounds the whole where it is given.`,
+		Example: "  muster state save muster.state",
 		Args:    exactly("one file, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.cluster(cmd, func(ctx context.Context, cluster *client.Cluster) error {
+			return c.moving(cmd, func(ctx context.Context, moved func(), cluster *client.Cluster) error {
+				save := func(w io.Writer) (int64, error) { return cluster.SaveState(ctx, movingWriter{w, moved}) }
 				if args[0] == "-" {
-					_, err := cluster.SaveState(ctx, cmd.OutOrStdout())
+					_, err := save(cmd.OutOrStdout())
 					return err
 				}
-				size, err := saveFile(ctx, cluster, args[0])
+				size, err := saveFile(args[0], save)
 				if err != nil {
 					return err
 				}
@@ -41,7 +45,7 @@ The file is there under its name only once all of it is on the disk. It carries 
 }
 
 // saveFile writes beside the name first: a file that ends in the middle must not look like a good one.
-func saveFile(ctx context.Context, cluster *client.Cluster, name string) (size int64, err error) {
+func saveFile(name string, save func(io.Writer) (int64, error)) (size int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return 0, fmt.Errorf("saving the state: %w", err)
@@ -51,7 +55,7 @@ func saveFile(ctx context.Context, cluster *client.Cluster, name string) (size i
 			err = errors.Join(err, os.Remove(file.Name()))
 		}
 	}()
-	size, err = cluster.SaveState(ctx, file)
+	size, err = save(file)
 	if err == nil {
 		err = file.Sync()
 	}

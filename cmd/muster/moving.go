@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"muster/transport/client"
+)
+
+// moving is cluster for what takes the longer the more there is of it: ctx ends with --timeout where the user gave one, else when nothing has moved
+// for so long.
+func (c *cli) moving(cmd *cobra.Command, do func(ctx context.Context, moved func(), cluster *client.Cluster) error) error {
+	return c.connect(func(cluster *client.Cluster) error {
+		if cmd.Flags().Changed("timeout") {
+			ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+			defer cancel()
+			return do(ctx, func() {}, cluster)
+		}
+		ctx, moved, cancel := whileMoving(cmd.Context(), c.timeout)
+		defer cancel()
+		return do(ctx, moved, cluster)
+	})
+}
+
+// whileMoving is a context that ends like one with a deadline when moved has not been called for so long. moved is safe for concurrent use.
+func whileMoving(parent context.Context, patience time.Duration) (ctx context.Context, moved func(), cancel context.CancelFunc) {
+	ctx, end := context.WithCancelCause(parent)
+	idle := time.AfterFunc(patience, func() { end(stalled{patience}) })
+	done := make(chan struct{})
+	context.AfterFunc(ctx, func() { close(done) })
+	return stallable{ctx, done}, func() { idle.Reset(patience) }, func() {
+		idle.Stop()
+		end(nil)
+	}
+}
+
+// stalled is why a context ended in which nothing moved any more.
+type stalled struct{ patience time.Duration }
+
+func (s stalled) Error() string { return fmt.Sprintf("nothing has moved for %v", s.patience) }
+
+// stallable tells that the time is over where stalled is the cause. Contexts that are made of it ask it, since it has a channel of its own.
+type stallable struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c stallable) Done() <-chan struct{} { return c.done }
+
+func (c stallable) Err() error {
+	err := c.Context.Err()
+	if why := (stalled{}); err != nil && errors.As(context.Cause(c.Context), &why) {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// movingWriter and movingReader tell when something has moved through them.
+type movingWriter struct {
+	io.Writer
+	moved func()
+}
+
+func (w movingWriter) Write(p []byte) (int, error) {
+	w.moved()
+	return w.Writer.Write(p)
+}
+
+type movingReader struct {
+	io.Reader
+	moved func()
+}
+
+func (r movingReader) Read(p []byte) (int, error) {
+	r.moved()
+	return r.Reader.Read(p)
+}
+
+// Seek fails where what is read cannot seek.
+func (r movingReader) Seek(offset int64, whence int) (int64, error) {
+	if s, ok := r.Reader.(io.Seeker); ok {
+		return s.Seek(offset, whence)
+	}
+	return 0, errors.ErrUnsupported
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestWhileMoving: the time is over when nothing has moved for long enough, however long it took before, and not sooner.
+func TestWhileMoving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, moved, cancel := whileMoving(t.Context(), 10*time.Second)
+		defer cancel()
+		child, release := context.WithCancel(ctx)
+		defer release()
+		in, out := movingReader{strings.NewReader(strings.Repeat("x", 100)), moved}, movingWriter{&bytes.Buffer{}, moved}
+		for range 100 {
+			time.Sleep(9 * time.Second)
+			_, err := io.CopyN(out, in, 1)
+			require.NoError(t, err)
+			require.NoError(t, child.Err())
+		}
+		began := time.Now()
+		<-child.Done()
+		require.Equal(t, 10*time.Second, time.Since(began))
+		require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+		require.ErrorIs(t, child.Err(), context.DeadlineExceeded)
+		require.EqualError(t, context.Cause(ctx), "nothing has moved for 10s")
+	})
+}
+
+// TestWhileMoving_Ended: what ends otherwise says so.
+func TestWhileMoving_Ended(t *testing.T) {
+	parent, interrupt := context.WithCancel(t.Context())
+	ctx, _, cancel := whileMoving(parent, time.Hour)
+	interrupt()
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	cancel()
+	ctx, _, cancel = whileMoving(t.Context(), time.Hour)
+	require.NoError(t, ctx.Err())
+	cancel()
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+}
+
+// TestMovingReader_Seeks where what it reads does: a pipe can be restored from, but only once.
+func TestMovingReader_Seeks(t *testing.T) {
+	r := movingReader{strings.NewReader("abc"), func() {}}
+	_, err := io.ReadAll(r)
+	require.NoError(t, err)
+	_, err = r.Seek(1, io.SeekStart)
+	require.NoError(t, err)
+	rest, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.Equal(t, "bc", string(rest))
+	_, err = movingReader{io.LimitReader(r, 1), func() {}}.Seek(0, io.SeekCurrent)
+	require.True(t, errors.Is(err, errors.ErrUnsupported), err)
+}
