@@ -23,21 +23,22 @@ const leaseSeconds = 600
 type load struct {
 	callers, connections int
 	duration             time.Duration
+	leases               int // of each caller, where they are kept alive
 	// Where it is watched: watchers on all nodes, and events a second.
 	watchers, rate int
 }
 
 // ask makes what one caller does again and again, over a client.
-type ask func(ctx context.Context, client *clientv3.Client, caller int) (func(n int) error, error)
+type ask func(ctx context.Context, client *clientv3.Client, l load, caller int) (func(n int) error, error)
 
 var asks = map[string]ask{
-	"grant": func(ctx context.Context, client *clientv3.Client, _ int) (func(int) error, error) {
+	"grant": func(ctx context.Context, client *clientv3.Client, _ load, _ int) (func(int) error, error) {
 		return func(int) error {
 			_, err := client.Grant(ctx, leaseSeconds)
 			return err
 		}, nil
 	},
-	"grant-put": func(ctx context.Context, client *clientv3.Client, caller int) (func(int) error, error) {
+	"grant-put": func(ctx context.Context, client *clientv3.Client, _ load, caller int) (func(int) error, error) {
 		return func(n int) error {
 			lease, err := client.Grant(ctx, leaseSeconds)
 			if err == nil {
@@ -46,28 +47,38 @@ var asks = map[string]ask{
 			return err
 		}, nil
 	},
-	"put": func(ctx context.Context, client *clientv3.Client, caller int) (func(int) error, error) {
+	"put": func(ctx context.Context, client *clientv3.Client, _ load, caller int) (func(int) error, error) {
 		return func(n int) error {
 			_, err := client.Put(ctx, fmt.Sprintf("/bench/%d/%d", caller, n), "tcp:bench:1")
 			return err
 		}, nil
 	},
-	// One lease a caller, renewed over a stream, as a client of etcd does it.
-	"keepalive": func(ctx context.Context, client *clientv3.Client, _ int) (func(int) error, error) {
-		lease, err := client.Grant(ctx, leaseSeconds)
-		if err != nil {
-			return nil, err
+	// The leases of a caller, renewed over one stream, as a client of etcd does it.
+	"keepalive": func(ctx context.Context, client *clientv3.Client, l load, _ int) (func(int) error, error) {
+		var leases []clientv3.LeaseID
+		for range l.leases {
+			lease, err := client.Grant(ctx, leaseSeconds)
+			if err != nil {
+				return nil, err
+			}
+			leases = append(leases, lease.ID)
 		}
 		stream, err := pb.NewLeaseClient(client.ActiveConnection()).LeaseKeepAlive(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return func(int) error {
-			err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(lease.ID)})
-			if err == nil {
-				_, err = stream.Recv()
+			for _, id := range leases {
+				if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
+					return err
+				}
 			}
-			return err
+			for range leases {
+				if _, err := stream.Recv(); err != nil {
+					return err
+				}
+			}
+			return nil
 		}, nil
 	},
 }
@@ -76,7 +87,7 @@ var asks = map[string]ask{
 type loaded struct {
 	Done      int     `json:"done"`
 	PerSecond float64 `json:"per_second"`
-	spread            // of one, in milliseconds
+	spread            // of what a caller asks for at once, in milliseconds
 	cost              // of one
 }
 
@@ -87,8 +98,9 @@ func (l load) run(ctx context.Context, what string) error {
 	switch {
 	case !ok && what != "watch":
 		return fmt.Errorf("--what %q: give grant, grant-put, put, keepalive or watch", what)
-	case l.callers < 1 || l.connections < 1 || l.duration <= 0:
-		return fmt.Errorf("--callers %d, --connections %d, --duration %v: give 1 or more, and a duration above 0", l.callers, l.connections, l.duration)
+	case l.callers < 1 || l.connections < 1 || l.leases < 1 || l.duration <= 0:
+		return fmt.Errorf("--callers %d, --connections %d, --leases %d, --duration %v: give 1 or more, and a duration above 0",
+			l.callers, l.connections, l.leases, l.duration)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*patience+l.duration, errors.New("the nodes do not answer in time"))
 	defer cancel()
@@ -102,7 +114,11 @@ func (l load) run(ctx context.Context, what string) error {
 		if what == "watch" {
 			result, err = l.watch(ctx, c, clients)
 		} else {
-			result, err = l.measure(ctx, c, prepare, clients)
+			each := 1
+			if what == "keepalive" {
+				each = l.leases
+			}
+			result, err = l.measure(ctx, c, prepare, each, clients)
 		}
 		if err != nil {
 			return orCause(ctx, err)
@@ -111,7 +127,8 @@ func (l load) run(ctx context.Context, what string) error {
 	})
 }
 
-func (l load) measure(ctx context.Context, c *cluster, prepare ask, clients []*clientv3.Client) (result loaded, err error) {
+// measure has all callers ask, for each things at once.
+func (l load) measure(ctx context.Context, c *cluster, prepare ask, each int, clients []*clientv3.Client) (result loaded, err error) {
 	took := make([][]time.Duration, l.callers)
 	errs := make([]error, l.callers)
 	var ready, callers sync.WaitGroup
@@ -119,7 +136,7 @@ func (l load) measure(ctx context.Context, c *cluster, prepare ask, clients []*c
 	ready.Add(l.callers)
 	for i := range l.callers {
 		callers.Go(func() {
-			once, err := prepare(ctx, clients[i%len(clients)], i)
+			once, err := prepare(ctx, clients[i%len(clients)], l, i)
 			ready.Done()
 			<-begin
 			for until := time.Now().Add(l.duration); err == nil && time.Now().Before(until); {
@@ -144,5 +161,6 @@ func (l load) measure(ctx context.Context, c *cluster, prepare ask, clients []*c
 		return loaded{}, err
 	}
 	all := slices.Concat(took...)
-	return loaded{len(all), perSecond(len(all), lasted), spreadOf(all), use.cost(len(all))}, nil
+	done := each * len(all)
+	return loaded{done, perSecond(done, lasted), spreadOf(all), use.cost(done)}, nil
 }

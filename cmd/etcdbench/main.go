@@ -57,6 +57,7 @@ func command(ctx context.Context, name string, args []string) error {
 		what := flags.String("what", "grant", "grant, grant-put, put, keepalive or watch")
 		flags.IntVar(&l.callers, "callers", 256, "who wait for an answer at once")
 		flags.IntVar(&l.connections, "connections", 8, "connections to the leader")
+		flags.IntVar(&l.leases, "leases", 1, "of each caller, with --what keepalive: asked for one behind the other, awaited together")
 		flags.DurationVar(&l.duration, "duration", 5*time.Second, "how long")
 		flags.IntVar(&l.watchers, "watchers", 100, "on all nodes, with --what watch")
 		flags.IntVar(&l.rate, "rate", 100, "events that are made a second, with --what watch")

@@ -85,14 +85,15 @@ func newBenchReports(c *cli) *cobra.Command {
 		Use:   "reports",
 		Short: "Measure how many supervision reports a cluster takes",
 		Long: `Measure how many supervision reports a cluster takes: each session says that its procs are alive, waits until a majority of the nodes has
-that in its log, and says it again. The members are of a world of their own, which is removed afterwards without --keep. The last line is
-JSON.`,
+that in its log, and says it again. With --per-message it says so of few at once, one message behind the other, until it has named all, and
+waits then. The members are of a world of their own, which is removed afterwards without --keep. The last line is JSON.`,
 		Example: `  muster bench reports --sessions 256 --procs 64 --duration 10s
+  muster bench reports --sessions 256 --procs 16 --per-message 1
   muster bench reports --sessions 10 --procs 1 --duration 1s`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if cfg.Sessions < 1 || cfg.Procs < 1 {
-				return usagef("--sessions %d, --procs %d: give 1 or more", cfg.Sessions, cfg.Procs)
+			if cfg.Sessions < 1 || cfg.Procs < 1 || cfg.PerMessage < 0 {
+				return usagef("--sessions %d, --procs %d, --per-message %d: give 1 or more (--per-message 0 = all)", cfg.Sessions, cfg.Procs, cfg.PerMessage)
 			}
 			if cfg.Target, err = f.target(c, cmd); err != nil {
 				return err
@@ -107,7 +108,8 @@ JSON.`,
 	}
 	f.lasting(cmd, 10*time.Second, "how long")
 	cmd.Flags().IntVar(&cfg.Sessions, "sessions", 256, "that are open at once")
-	cmd.Flags().IntVar(&cfg.Procs, "procs", 64, "of each session, all of which a message names")
+	cmd.Flags().IntVar(&cfg.Procs, "procs", 64, "of each session")
+	cmd.Flags().IntVar(&cfg.PerMessage, "per-message", 0, "how many of those a message names; 0 = all")
 	keeping(cmd, &cfg.Keep)
 	return cmd
 }

@@ -15,8 +15,9 @@ import (
 const (
 	// callers wait for an answer at once, over so many connections.
 	callers, connections = 256, 8
-	// packedSessions of packedProcs each, and singleSessions of one.
-	packedSessions, packedProcs, singleSessions = 256, 64, 4096
+	// sessions are of so many procs each, all named by one message, or each by one of its own. A stream of etcd's keeps as many leases alive as
+	// the latter.
+	sessions, packedProcs, singleProcs = 256, 64, 16
 	// watchers are told of pacedRate events a second, which is little, and of fullRate, which is more than can be made, for so long.
 	watchers, pacedRate, fullRate, watchFor = 100, 100, 20_000, 3 * time.Second
 	// roundProcs report and are kept alive every roundInterval, with a lease of roundLease, for roundFleet, half way through which a share of them
@@ -55,17 +56,18 @@ func (b *bench) kinds() []kind {
 		return lasting(b.duration, append(args, "--callers", strconv.Itoa(n))...)
 	}
 	etcd := func(what string, n int) []string { return calling(n, "load", "--what", what) }
-	reports := func(sessions, procs int) []string {
-		return lasting(b.duration, "reports", "--sessions", strconv.Itoa(sessions), "--procs", strconv.Itoa(procs))
+	reports := func(procs int, args ...string) []string {
+		return lasting(b.duration, append([]string{"reports", "--sessions", strconv.Itoa(sessions), "--procs", strconv.Itoa(procs)}, args...)...)
 	}
+	keepalive := append(etcd("keepalive", sessions), "--leases", strconv.Itoa(singleProcs))
 	watch := func(rate int, args ...string) []string {
 		return lasting(watchFor, append(args, "--watchers", strconv.Itoa(watchers), "--rate", strconv.Itoa(rate))...)
 	}
 	return []kind{
 		{load{"joins", calling(callers, "joins")}, stores, []load{{"etcd grant", etcd("grant", callers)}, {"etcd grant and put", etcd("grant-put", callers)}}},
 		{load{"lone join", calling(1, "joins")}, stores, []load{{"etcd lone put", etcd("put", 1)}}},
-		{load{"reports, packed", reports(packedSessions, packedProcs)}, stores, []load{{"etcd keepalive", etcd("keepalive", callers)}}},
-		{load{"reports, single", reports(singleSessions, 1)}, stores, nil},
+		{load{"reports, packed", reports(packedProcs)}, stores, []load{{"etcd keepalive", keepalive}}},
+		{load{"reports, single", reports(singleProcs, "--per-message", "1")}, stores, nil},
 		{load{"watch, paced", watch(pacedRate, "watch")}, nil, []load{{"etcd watch, paced", watch(pacedRate, "load", "--what", "watch")}}},
 		{load{"watch, full", watch(fullRate, "watch")}, nil, []load{{"etcd watch, full", watch(fullRate, "load", "--what", "watch")}}},
 	}

@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,20 +23,22 @@ import (
 // it again.
 type ReportsConfig struct {
 	Target
-	// Sessions are open at once, each of so many procs, all of which a message names.
+	// Sessions are open at once, each of so many procs.
 	Sessions, Procs int
-	Duration        time.Duration
+	// PerMessage is how many of them a message names. A session sends one behind the other until it has named all, and then waits. 0 = all of them.
+	PerMessage int
+	Duration   time.Duration
 	// Keep leaves the members and their world in the cluster.
 	Keep bool
 }
 
 // Reports is what was measured.
 type Reports struct {
-	Procs   int   `json:"procs"`   // a message
+	Procs   int   `json:"procs"`   // a message, at most
 	Reports int64 `json:"reports"` // of a proc, acknowledged
 	Window
 	PerSecond float64 `json:"per_second"`
-	Spread            // of one message until its acknowledgement, in milliseconds
+	Spread            // of naming all procs of a session, until the last message is acknowledged, in milliseconds
 }
 
 // joinsAtOnce is how many members join at once before the reports begin, sessionsAtOnce how many sessions are opened at once.
@@ -47,6 +51,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 		return Reports{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
+	perMessage := min(cmp.Or(cfg.PerMessage, cfg.Procs), cfg.Procs)
 	world, err := t.world(ctx, "bench-reports", quiet())
 	if err != nil {
 		return Reports{}, err
@@ -62,7 +67,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	var opening errgroup.Group
 	opening.SetLimit(sessionsAtOnce)
 	for i := range reporters {
-		r := &reporter{}
+		r := &reporter{perMessage: perMessage}
 		reporters[i] = r
 		opening.Go(func() error { return r.open(loading, t.conn(i), epoch, members[i*cfg.Procs:(i+1)*cfg.Procs]) })
 	}
@@ -91,7 +96,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 		all = append(all, tookOf(r.took, began)...)
 	}
 	return Reports{
-		Procs: cfg.Procs, Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
+		Procs: perMessage, Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
 	}, err
 }
 
@@ -146,37 +151,49 @@ const followPause = 50 * time.Millisecond
 // reporter is one session of members of one world.
 type reporter struct {
 	stream grpc.BidiStreamingClient[musterv1.SessionRequest, musterv1.SessionResponse]
-	alive  []*musterv1.RankRuns
-	procs  int
-	seq    uint64
-	took   []timed // messages, from sending until the acknowledgement
-	// reported is when the latest message was sent that was acknowledged, a hello too.
+	// alive is what each message says, perMessage procs a message; 0 = all. Together they say it of so many procs.
+	alive      [][]*musterv1.RankRuns
+	perMessage int
+	procs      int
+	seq        uint64
+	took       []timed // naming all procs, from sending until the acknowledgement of the last message
+	// reported is when the latest of those was begun that was acknowledged, a hello too.
 	reported time.Time
 	// tolerant reporters do not end with a verdict on some of their members.
 	tolerant bool
 
 	again *time.Timer // says what is unacknowledged once more
 	mu    sync.Mutex
-	said  *musterv1.SessionRequest // guarded by mu, as sending is; nil: all is acknowledged
+	said  []*musterv1.SessionRequest // guarded by mu, as sending is; none: all is acknowledged
 }
 
-// sayAgainAfter is when a message is said once more. An entry that Raft had no time for acknowledges nobody: members report anew then,
+// sayAgainAfter is when messages are said once more. An entry that Raft had no time for acknowledges nobody: members report anew then,
 // and whoever waits here has to do so, too.
 const sayAgainAfter = 2 * time.Second
 
 func (r *reporter) sayAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.said != nil && r.stream.Send(r.said) == nil {
+	if len(r.said) > 0 && r.sendSaid() == nil {
 		r.again.Reset(sayAgainAfter)
 	}
 }
 
-// send says something that is to be acknowledged; nil = it was.
-func (r *reporter) send(m *musterv1.SessionRequest) error {
+// sendSaid sends what is to be acknowledged. Called with mu held.
+func (r *reporter) sendSaid() error {
+	for _, m := range r.said {
+		if err := r.stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send says something that is to be acknowledged; nothing = it was.
+func (r *reporter) send(messages ...*musterv1.SessionRequest) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.said = m; m == nil {
+	if r.said = messages; len(messages) == 0 {
 		r.again.Stop()
 		return nil
 	}
@@ -185,7 +202,7 @@ func (r *reporter) send(m *musterv1.SessionRequest) error {
 	} else {
 		r.again.Reset(sayAgainAfter)
 	}
-	return r.stream.Send(m)
+	return r.sendSaid()
 }
 
 // open says hello and waits to be welcomed.
@@ -214,8 +231,10 @@ func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64
 
 // name has the next reports be of these.
 func (r *reporter) name(world string, ranks []uint32) {
-	r.alive = []*musterv1.RankRuns{{World: world, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)}}
-	r.procs = len(ranks)
+	r.alive, r.procs = nil, len(ranks)
+	for some := range slices.Chunk(ranks, cmp.Or(r.perMessage, max(len(ranks), 1))) {
+		r.alive = append(r.alive, []*musterv1.RankRuns{{World: world, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, some)}})
+	}
 }
 
 // run reports until the time has come.
@@ -230,14 +249,18 @@ func (r *reporter) run(until time.Time, done *atomic.Int64) error {
 
 // say reports all members once, and waits until that is acknowledged.
 func (r *reporter) say(done *atomic.Int64) error {
-	r.seq++
 	said := time.Now()
-	report := &musterv1.SessionReport{Seq: r.seq, Alive: r.alive}
-	if err := r.send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}); err != nil {
+	messages := make([]*musterv1.SessionRequest, len(r.alive))
+	for i, alive := range r.alive {
+		r.seq++
+		report := &musterv1.SessionReport{Seq: r.seq, Alive: alive}
+		messages[i] = &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}
+	}
+	if err := r.send(messages...); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	err := r.await(func(m *musterv1.SessionResponse) bool { return m.GetAckedSeq() >= r.seq })
-	_ = r.send(nil)
+	_ = r.send()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -30,11 +31,24 @@ func (f *forgetful) Recv() (*musterv1.SessionResponse, error) {
 	return &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AckedSeq{AckedSeq: <-f.acks}}, nil
 }
 
+// TestReporter_PerMessage: a session names its procs in messages of so many, one behind the other, and waits for the last.
+func TestReporter_PerMessage(t *testing.T) {
+	r := &reporter{perMessage: 2}
+	r.name("w", []uint32{0, 1, 2, 5, 6})
+	var runs [][]byte
+	for _, alive := range r.alive {
+		runs = append(runs, alive[0].GetRuns())
+	}
+	require.Equal(t, [][]byte{id.AppendRuns(nil, []uint32{0, 1}), id.AppendRuns(nil, []uint32{2, 5}), id.AppendRuns(nil, []uint32{6})}, runs)
+	require.Equal(t, 5, r.procs)
+}
+
 // TestReporter_SaysAgain: a report whose entry came to nothing is said again until it is acknowledged, and not behind that.
 func TestReporter_SaysAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &forgetful{acks: make(chan uint64, 10)}
-		r := &reporter{stream: f, procs: 64}
+		r := &reporter{stream: f}
+		r.name("w", make([]uint32, 64))
 		began := time.Now()
 		var done atomic.Int64
 		require.NoError(t, r.say(&done))
