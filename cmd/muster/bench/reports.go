@@ -206,10 +206,14 @@ func (r *reporter) send(messages ...*musterv1.SessionRequest) error {
 }
 
 // open says hello and waits to be welcomed.
-func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64, members []*musterv1.ProcRef) (err error) {
-	if r.stream, err = musterv1grpc.NewMemberServiceClient(conn).Session(ctx); err != nil {
+func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64, members []*musterv1.ProcRef) error {
+	stream, err := musterv1grpc.NewMemberServiceClient(conn).Session(ctx)
+	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
+	r.mu.Lock() // what was said in a session before may be said again just now
+	r.stream, r.said = stream, nil
+	r.mu.Unlock()
 	var ranks []uint32
 	hello := &musterv1.Hello{Owner: "bench", Epoch: epoch}
 	for _, p := range members {

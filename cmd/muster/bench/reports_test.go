@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
@@ -41,6 +42,20 @@ func TestReporter_PerMessage(t *testing.T) {
 	}
 	require.Equal(t, [][]byte{id.AppendRuns(nil, []uint32{0, 1}), id.AppendRuns(nil, []uint32{2, 5}), id.AppendRuns(nil, []uint32{6})}, runs)
 	require.Equal(t, 5, r.procs)
+}
+
+// TestReporter_NoSession: what is unacknowledged may be said again while no other session can be opened.
+func TestReporter_NoSession(t *testing.T) {
+	conn, err := grpc.NewClient("passthrough:///nobody", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	f := &forgetful{acks: make(chan uint64, 10)}
+	r := &reporter{stream: f}
+	require.NoError(t, r.send(&musterv1.SessionRequest{}))
+	require.Error(t, r.open(t.Context(), conn, 1, nil))
+	r.sayAgain()
+	require.Len(t, f.heard, 2)
+	require.NoError(t, r.send())
 }
 
 // TestReporter_SaysAgain: a report whose entry came to nothing is said again until it is acknowledged, and not behind that.
