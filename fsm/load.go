@@ -152,7 +152,7 @@ func keyOf(r *musterv1.Record) recordKey {
 
 func (l *loader) load(r *musterv1.Record) error {
 	s := l.s
-	if p := placeOf(r); p != nil && !isPlace(memberOf(p), p.Incarnation) {
+	if p := placeOf(r); p != nil && !isPlace(member{p.World, p.Role, p.Rank}, p.Incarnation) {
 		return fmt.Errorf("%w: a record of a member without world, role, rank or incarnation", ErrStateFile)
 	}
 	switch b := r.Body.(type) {
@@ -236,7 +236,7 @@ func (l *loader) member(rec *record, lastReportNs int64) error {
 	return nil
 }
 
-// isPlace tells whether a member can be there, under an incarnation.
+// isPlace tells whether a member can be there, under an incarnation. memberOf would have made every role one that there is.
 func isPlace(m member, incarnation uint64) bool {
 	return m.world != "" && (m.role == musterv1.Role_ROLE_WORKER || m.role == musterv1.Role_ROLE_HOST) && m.rank < id.MaxProcs && incarnation != 0
 }
