@@ -26,7 +26,7 @@ func appendMember(b []byte, rec *record, lastReportNs int64, field kind) []byte 
 	b = appendNumber(b, 4, rec.incarnation)
 	b = enclose(b, start, 1)
 
-	b = appendText(b, 2, rec.nonceBytes())
+	b = appendBytes(b, 2, rec.nonceBytes())
 	b = appendText(b, 3, rec.key())
 	b = appendText(b, 4, rec.machine())
 	b = appendText(b, 5, rec.address())
@@ -66,12 +66,19 @@ func appendNumber(b []byte, number protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.VarintType), v)
 }
 
-func appendText[T string | []byte](b []byte, number protowire.Number, text T) []byte {
-	if len(text) == 0 {
+func appendText(b []byte, number protowire.Number, text string) []byte {
+	if !utf8.ValidString(text) {
+		panic("a member has text that is not UTF-8") // as in digester.message
+	}
+	return appendBytes(b, number, text)
+}
+
+func appendBytes[T string | []byte](b []byte, number protowire.Number, v T) []byte {
+	if len(v) == 0 {
 		return b
 	}
 	b = protowire.AppendTag(b, number, protowire.BytesType)
-	return append(protowire.AppendVarint(b, uint64(len(text))), text...)
+	return append(protowire.AppendVarint(b, uint64(len(v))), v...)
 }
 
 func appendMessage(b []byte, number protowire.Number, m proto.Message) []byte {

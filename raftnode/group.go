@@ -105,7 +105,8 @@ func (t *Term) gather() (group []*proposal, size int, ok bool) {
 
 // travelling is how many requests are in flight. Another entry goes beside them only if as many go with it, or it is full; where fewer wait, more
 // join them until an entry lands. An entry costs its nodes 1.4 (WAL) to 3 ms of a processor whatever is in it: with entries that went as soon as a slot
-// was free, of 256 callers at once an eighth fewer joined in a second (boltdb). Called with mu held.
+// was free, of 256 callers at once an eighth fewer joined in a second (boltdb). What the Sealer has of its own waits with them, at most until all that
+// travels has landed. Called with mu held.
 func (t *Term) travelling() (requests int) {
 	for _, f := range t.flights {
 		requests += len(f.group)

@@ -19,6 +19,9 @@ const loadGC = 800
 // leaseSeconds is long, so that nothing expires while it is measured how much is taken.
 const leaseSeconds = 600
 
+// mostAtOnce are the leases of a caller that are asked for before their answers are read, and fit into what a stream buffers.
+const mostAtOnce = 256
+
 // load is of callers who each wait for an answer and ask again at once.
 type load struct {
 	callers, connections int
@@ -98,9 +101,9 @@ func (l load) run(ctx context.Context, what string) error {
 	switch {
 	case !ok && what != "watch":
 		return fmt.Errorf("--what %q: give grant, grant-put, put, keepalive or watch", what)
-	case l.callers < 1 || l.connections < 1 || l.leases < 1 || l.duration <= 0:
-		return fmt.Errorf("--callers %d, --connections %d, --leases %d, --duration %v: give 1 or more, and a duration above 0",
-			l.callers, l.connections, l.leases, l.duration)
+	case l.callers < 1 || l.connections < 1 || l.leases < 1 || l.leases > mostAtOnce || l.duration <= 0:
+		return fmt.Errorf("--callers %d, --connections %d, --leases %d, --duration %v: give 1 or more, %d leases at most, and a duration above 0",
+			l.callers, l.connections, l.leases, l.duration, mostAtOnce)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*patience+l.duration, errors.New("the nodes do not answer in time"))
 	defer cancel()

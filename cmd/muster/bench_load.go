@@ -86,7 +86,8 @@ func newBenchReports(c *cli) *cobra.Command {
 		Short: "Measure how many supervision reports a cluster takes",
 		Long: `Measure how many supervision reports a cluster takes: each session says that its procs are alive, waits until a majority of the nodes has
 that in its log, and says it again. With --per-message it says so of few at once, one message behind the other, until it has named all, and
-waits then. The members are of a world of their own, which is removed afterwards without --keep. The last line is JSON.`,
+waits then; each message is of a world of its own, since of one world a session has the log note what it said last. The worlds are
+removed afterwards without --keep. The last line is JSON.`,
 		Example: `  muster bench reports --sessions 256 --procs 64 --duration 10s
   muster bench reports --sessions 256 --procs 16 --per-message 1
   muster bench reports --sessions 10 --procs 1 --duration 1s`,
@@ -94,6 +95,9 @@ waits then. The members are of a world of their own, which is removed afterwards
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Sessions < 1 || cfg.Procs < 1 || cfg.PerMessage < 0 {
 				return usagef("--sessions %d, --procs %d, --per-message %d: give 1 or more (--per-message 0 = all)", cfg.Sessions, cfg.Procs, cfg.PerMessage)
+			}
+			if err := cfg.Check(); err != nil {
+				return usagef("--procs, --per-message: %v", err)
 			}
 			if cfg.Target, err = f.target(c, cmd); err != nil {
 				return err

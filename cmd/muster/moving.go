@@ -53,14 +53,18 @@ type stallable struct {
 func (c stallable) Done() <-chan struct{} { return c.done }
 
 func (c stallable) Err() error {
-	err := c.Context.Err()
-	if why := (stalled{}); err != nil && errors.As(context.Cause(c.Context), &why) {
+	select {
+	case <-c.done:
+	default:
+		return nil
+	}
+	if why := (stalled{}); errors.As(context.Cause(c.Context), &why) {
 		return context.DeadlineExceeded
 	}
-	return err
+	return c.Context.Err()
 }
 
-// movingWriter and movingReader tell when something has moved through them.
+// movingWriter tells when something has moved through it.
 type movingWriter struct {
 	io.Writer
 	moved func()
@@ -68,23 +72,40 @@ type movingWriter struct {
 
 func (w movingWriter) Write(p []byte) (int, error) {
 	w.moved()
+	defer w.moved() // behind a slow one begins another wait
 	return w.Writer.Write(p)
 }
 
+// movingReader tells when what is read from it has moved on: further than in any attempt before, or further than an attempt gets whose bytes nobody
+// takes. Attempts that are refused again and again move nothing. Owned by one goroutine.
 type movingReader struct {
 	io.Reader
-	moved func()
+	moved               func()
+	began, at, furthest int64 // where the attempt began, where it is, and where any has been
 }
 
-func (r movingReader) Read(p []byte) (int, error) {
-	r.moved()
-	return r.Reader.Read(p)
-}
+// buffered is more than connections take of a stream that nobody reads.
+const buffered = 1 << 20
 
-// Seek fails where what is read cannot seek.
-func (r movingReader) Seek(offset int64, whence int) (int64, error) {
-	if s, ok := r.Reader.(io.Seeker); ok {
-		return s.Seek(offset, whence)
+func (r *movingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.at += int64(n)
+	if r.at > r.furthest || r.at-r.began > buffered {
+		r.moved()
 	}
-	return 0, errors.ErrUnsupported
+	r.furthest = max(r.furthest, r.at)
+	return n, err
+}
+
+// Seek begins another attempt. It fails where what is read cannot seek.
+func (r *movingReader) Seek(offset int64, whence int) (int64, error) {
+	s, ok := r.Reader.(io.Seeker)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	at, err := s.Seek(offset, whence)
+	if err == nil {
+		r.began, r.at = at, at
+	}
+	return at, err
 }

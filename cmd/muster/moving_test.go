@@ -20,7 +20,7 @@ func TestWhileMoving(t *testing.T) {
 		defer cancel()
 		child, release := context.WithCancel(ctx)
 		defer release()
-		in, out := movingReader{strings.NewReader(strings.Repeat("x", 100)), moved}, movingWriter{&bytes.Buffer{}, moved}
+		in, out := &movingReader{Reader: strings.NewReader(strings.Repeat("x", 100)), moved: moved}, movingWriter{&bytes.Buffer{}, moved}
 		for range 100 {
 			time.Sleep(9 * time.Second)
 			_, err := io.CopyN(out, in, 1)
@@ -36,22 +36,58 @@ func TestWhileMoving(t *testing.T) {
 	})
 }
 
+// TestWhileMoving_Refused: attempts that are refused again and again, each behind its first bytes, move nothing; one that gets on does, though an earlier
+// one had come as far.
+func TestWhileMoving_Refused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, moved, cancel := whileMoving(t.Context(), 10*time.Second)
+		defer cancel()
+		const piece = buffered / 4
+		r := &movingReader{Reader: bytes.NewReader(make([]byte, 100*piece)), moved: moved}
+		read := func(pieces int) {
+			_, err := r.Seek(0, io.SeekStart)
+			require.NoError(t, err)
+			for range pieces {
+				_, err := io.ReadFull(r, make([]byte, piece))
+				require.NoError(t, err)
+				time.Sleep(time.Second)
+			}
+		}
+		read(50)
+		read(40)
+		require.NoError(t, ctx.Err())
+		began := time.Now()
+		for range 100 {
+			read(1)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+		require.LessOrEqual(t, time.Since(began), 11*time.Second)
+	})
+}
+
 // TestWhileMoving_Ended: what ends otherwise says so.
 func TestWhileMoving_Ended(t *testing.T) {
 	parent, interrupt := context.WithCancel(t.Context())
 	ctx, _, cancel := whileMoving(parent, time.Hour)
 	interrupt()
+	<-ctx.Done()
 	require.ErrorIs(t, ctx.Err(), context.Canceled)
 	cancel()
 	ctx, _, cancel = whileMoving(t.Context(), time.Hour)
 	require.NoError(t, ctx.Err())
 	cancel()
+	<-ctx.Done()
 	require.ErrorIs(t, ctx.Err(), context.Canceled)
 }
 
 // TestMovingReader_Seeks where what it reads does: a pipe can be restored from, but only once.
 func TestMovingReader_Seeks(t *testing.T) {
-	r := movingReader{strings.NewReader("abc"), func() {}}
+	r := &movingReader{Reader: strings.NewReader("abc"), moved: func() {}}
 	_, err := io.ReadAll(r)
 	require.NoError(t, err)
 	_, err = r.Seek(1, io.SeekStart)
@@ -59,6 +95,6 @@ func TestMovingReader_Seeks(t *testing.T) {
 	rest, err := io.ReadAll(r)
 	require.NoError(t, err)
 	require.Equal(t, "bc", string(rest))
-	_, err = movingReader{io.LimitReader(r, 1), func() {}}.Seek(0, io.SeekCurrent)
+	_, err = (&movingReader{Reader: io.LimitReader(r, 1)}).Seek(0, io.SeekCurrent)
 	require.True(t, errors.Is(err, errors.ErrUnsupported), err)
 }

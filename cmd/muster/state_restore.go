@@ -42,7 +42,7 @@ It takes as long as it has to while the file is read on; --timeout bounds the wh
 
 func (c *cli) restore(cmd *cobra.Command, in io.Reader, adopt bool) error {
 	return c.moving(cmd, func(ctx context.Context, moved func(), cluster *client.Cluster) error {
-		answer, err := cluster.RestoreState(ctx, movingReader{in, moved}, adopt)
+		answer, err := cluster.RestoreState(ctx, &movingReader{Reader: in, moved: moved}, adopt)
 		if err != nil {
 			return err
 		}

@@ -347,6 +347,7 @@ func (c *crew) bury() {
 			living = append(living, uint32(rank))
 		}
 	}
+	c.alive, c.procs = nil, 0
 	c.name(c.world, living)
 	c.deaths.died(c.world, *ranks, c.reported)
 }

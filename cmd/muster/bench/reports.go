@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,8 @@ type ReportsConfig struct {
 	Target
 	// Sessions are open at once, each of so many procs.
 	Sessions, Procs int
-	// PerMessage is how many of them a message names. A session sends one behind the other until it has named all, and then waits. 0 = all of them.
+	// PerMessage is how many of them a message names. A session sends one behind the other until it has named all, and then waits. Each is of a world
+	// of its own: of one world, what a session says replaces what it said just before, and the log would have the last of it alone. 0 = all of them.
 	PerMessage int
 	Duration   time.Duration
 	// Keep leaves the members and their world in the cluster.
@@ -41,24 +41,55 @@ type Reports struct {
 	Spread            // of naming all procs of a session, until the last message is acknowledged, in milliseconds
 }
 
+// MostMessages of a session are under way at once.
+const MostMessages = 256
+
+// messages is how many it sends before it waits.
+func (c ReportsConfig) messages() int {
+	if c.PerMessage == 0 {
+		return 1
+	}
+	return (c.Procs + c.PerMessage - 1) / c.PerMessage
+}
+
+// Check tells whether there are too many of them.
+func (c ReportsConfig) Check() error {
+	if n := c.messages(); n > MostMessages {
+		return fmt.Errorf("%d procs, %d a message, are %d messages: at most %d", c.Procs, c.PerMessage, n, MostMessages)
+	}
+	return nil
+}
+
 // joinsAtOnce is how many members join at once before the reports begin, sessionsAtOnce how many sessions are opened at once.
 const joinsAtOnce, sessionsAtOnce = 256, 32
 
 // MeasureReports has members join a world of their own, report, and go again unless they are to be kept.
 func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err error) {
+	if err := cfg.Check(); err != nil {
+		return Reports{}, err
+	}
 	t, err := cfg.aim(ctx)
 	if err != nil {
 		return Reports{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	perMessage := min(cmp.Or(cfg.PerMessage, cfg.Procs), cfg.Procs)
-	world, err := t.world(ctx, "bench-reports", quiet())
-	if err != nil {
-		return Reports{}, err
-	}
-	members, epoch, err := t.joinAll(ctx, world, cfg.Sessions*cfg.Procs, joinsAtOnce, nil)
-	if err != nil {
-		return Reports{}, err
+	members := make([][]*musterv1.ProcRef, cfg.Sessions)
+	var epoch uint64
+	for left := cfg.Procs; left > 0; left -= perMessage {
+		world, err := t.world(ctx, "bench-reports", quiet())
+		if err != nil {
+			return Reports{}, err
+		}
+		n := min(perMessage, left)
+		all, began, err := t.joinAll(ctx, world, cfg.Sessions*n, joinsAtOnce, nil)
+		if err != nil {
+			return Reports{}, err
+		}
+		for i := range members {
+			members[i] = append(members[i], all[i*n:(i+1)*n]...)
+		}
+		epoch = began
 	}
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -67,9 +98,9 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	var opening errgroup.Group
 	opening.SetLimit(sessionsAtOnce)
 	for i := range reporters {
-		r := &reporter{perMessage: perMessage}
+		r := &reporter{}
 		reporters[i] = r
-		opening.Go(func() error { return r.open(loading, t.conn(i), epoch, members[i*cfg.Procs:(i+1)*cfg.Procs]) })
+		opening.Go(func() error { return r.open(loading, t.conn(i), epoch, members[i]) })
 	}
 	if err := opening.Wait(); err != nil {
 		return Reports{}, errors.Join(err, stopped(cancel, g))
@@ -148,15 +179,13 @@ func (t *target) join(ctx context.Context, number int, q *musterv1.JoinRequest) 
 // followPause is left before a leader that does not answer is looked for.
 const followPause = 50 * time.Millisecond
 
-// reporter is one session of members of one world.
+// reporter is one session of members, whose reports name those of one world in each message.
 type reporter struct {
 	stream grpc.BidiStreamingClient[musterv1.SessionRequest, musterv1.SessionResponse]
-	// alive is what each message says, perMessage procs a message; 0 = all. Together they say it of so many procs.
-	alive      [][]*musterv1.RankRuns
-	perMessage int
-	procs      int
-	seq        uint64
-	took       []timed // naming all procs, from sending until the acknowledgement of the last message
+	alive  []*musterv1.RankRuns // what each message says, together of so many procs
+	procs  int
+	seq    uint64
+	took   []timed // naming all procs, from sending until the acknowledgement of the last message
 	// reported is when the latest of those was begun that was acknowledged, a hello too.
 	reported time.Time
 	// tolerant reporters do not end with a verdict on some of their members.
@@ -214,14 +243,19 @@ func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64
 	r.mu.Lock() // what was said in a session before may be said again just now
 	r.stream, r.said = stream, nil
 	r.mu.Unlock()
-	var ranks []uint32
 	hello := &musterv1.Hello{Owner: "bench", Epoch: epoch}
 	for _, p := range members {
-		ranks = append(ranks, p.GetRank())
 		hello.Members = append(hello.Members, &musterv1.HelloMember{Proc: p})
 	}
-	r.name(members[0].GetWorld(), ranks)
-	r.seq = 0
+	r.alive, r.procs, r.seq = nil, 0, 0
+	for len(members) > 0 {
+		world := members[0].GetWorld()
+		var ranks []uint32
+		for ; len(members) > 0 && members[0].GetWorld() == world; members = members[1:] {
+			ranks = append(ranks, members[0].GetRank())
+		}
+		r.name(world, ranks)
+	}
 	said := time.Now()
 	if err := r.stream.Send(&musterv1.SessionRequest{Body: &musterv1.SessionRequest_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("hello: %w", err)
@@ -233,12 +267,10 @@ func (r *reporter) open(ctx context.Context, conn *grpc.ClientConn, epoch uint64
 	return nil
 }
 
-// name has the next reports be of these.
+// name has the next reports be of these, too.
 func (r *reporter) name(world string, ranks []uint32) {
-	r.alive, r.procs = nil, len(ranks)
-	for some := range slices.Chunk(ranks, cmp.Or(r.perMessage, max(len(ranks), 1))) {
-		r.alive = append(r.alive, []*musterv1.RankRuns{{World: world, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, some)}})
-	}
+	r.alive = append(r.alive, &musterv1.RankRuns{World: world, Role: musterv1.Role_ROLE_WORKER, Runs: id.AppendRuns(nil, ranks)})
+	r.procs += len(ranks)
 }
 
 // run reports until the time has come.
@@ -257,7 +289,7 @@ func (r *reporter) say(done *atomic.Int64) error {
 	messages := make([]*musterv1.SessionRequest, len(r.alive))
 	for i, alive := range r.alive {
 		r.seq++
-		report := &musterv1.SessionReport{Seq: r.seq, Alive: alive}
+		report := &musterv1.SessionReport{Seq: r.seq, Alive: []*musterv1.RankRuns{alive}}
 		messages[i] = &musterv1.SessionRequest{Body: &musterv1.SessionRequest_Report{Report: report}}
 	}
 	if err := r.send(messages...); err != nil {

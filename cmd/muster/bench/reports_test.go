@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
 )
 
@@ -32,16 +31,11 @@ func (f *forgetful) Recv() (*musterv1.SessionResponse, error) {
 	return &musterv1.SessionResponse{Body: &musterv1.SessionResponse_AckedSeq{AckedSeq: <-f.acks}}, nil
 }
 
-// TestReporter_PerMessage: a session names its procs in messages of so many, one behind the other, and waits for the last.
-func TestReporter_PerMessage(t *testing.T) {
-	r := &reporter{perMessage: 2}
-	r.name("w", []uint32{0, 1, 2, 5, 6})
-	var runs [][]byte
-	for _, alive := range r.alive {
-		runs = append(runs, alive[0].GetRuns())
-	}
-	require.Equal(t, [][]byte{id.AppendRuns(nil, []uint32{0, 1}), id.AppendRuns(nil, []uint32{2, 5}), id.AppendRuns(nil, []uint32{6})}, runs)
-	require.Equal(t, 5, r.procs)
+// TestReports_TooManyMessages: what a session sends before it waits is bounded.
+func TestReports_TooManyMessages(t *testing.T) {
+	require.NoError(t, ReportsConfig{Procs: 1_000_000}.Check())
+	require.NoError(t, ReportsConfig{Procs: 2 * MostMessages, PerMessage: 2}.Check())
+	require.Error(t, ReportsConfig{Procs: 2*MostMessages + 1, PerMessage: 2}.Check())
 }
 
 // TestReporter_NoSession: what is unacknowledged may be said again while no other session can be opened.
