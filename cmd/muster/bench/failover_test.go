@@ -84,13 +84,13 @@ func TestThroughput(t *testing.T) {
 	require.NotContains(t, out, "bench-")
 }
 
-// What is counted as a report is in the log, however few procs a message names: in the last second all procs have reported.
+// What is counted as a report is in the log, however few procs a message names: all procs have reported near the end of it.
 func TestThroughput_ReportsAreLogged(t *testing.T) {
 	c := process.New(t)
 	const sessions, procs = 8, 16
 	r, err := bench.MeasureReports(t.Context(), bench.ReportsConfig{
 		Target:   bench.Target{Servers: []string{c.Leader().Address}, Connections: 2, Progress: testWriter{t}},
-		Sessions: sessions, Procs: procs, PerMessage: 5, Duration: 3 * time.Second, Keep: true,
+		Sessions: sessions, Procs: procs, PerMessage: 5, Duration: 4 * time.Second, Keep: true,
 	})
 	require.NoError(t, err)
 	require.Equal(t, 5, r.Procs)
@@ -119,7 +119,7 @@ func TestThroughput_ReportsAreLogged(t *testing.T) {
 		}
 	}
 	require.Len(t, reported, sessions*procs)
-	require.Less(t, slices.Max(reported)-slices.Min(reported), time.Second)
+	require.Less(t, slices.Max(reported)-slices.Min(reported), 2*time.Second)
 }
 
 // A fleet joins, reports and goes again, reads are answered, watchers are told, a state is saved and restored, by a real cluster: all of it is
