@@ -68,9 +68,11 @@ func (c *Cluster) WaitWorld(ctx context.Context, world string, generation uint64
 	defer cancel()
 	pause := newDelay(firstLook, longestLook)
 	var last *musterv1.WorldView
-	for {
+	for looked := false; ; looked = true {
 		seen, err := c.look(ctx, world, generation)
 		switch {
+		case err != nil && looked && ctx.Err() != nil: // the time was over while it looked once more
+			return last, &Error{Op: "wait", causes: []error{notYet(world, last, until), err}}
 		case err != nil:
 			return last, err
 		case seen != nil:
@@ -99,6 +101,9 @@ func (c *Cluster) WaitStop(ctx context.Context, operation uint64) (*musterv1.Vie
 	var last *musterv1.ViewStopResponse
 	for {
 		seen, err := c.ViewStop(ctx, operation)
+		if err != nil && last != nil && ctx.Err() != nil { // as in WaitWorld
+			return last, &Error{Op: "wait", causes: []error{notOver(operation), err}}
+		}
 		if err != nil {
 			return last, err
 		}
@@ -106,10 +111,12 @@ func (c *Cluster) WaitStop(ctx context.Context, operation uint64) (*musterv1.Vie
 			return seen, nil
 		}
 		if pause.wait(ctx) != nil {
-			return last, &Error{Op: "wait", causes: []error{fmt.Errorf("stop operation %d is not over", operation), outOfTime(ctx)}}
+			return last, &Error{Op: "wait", causes: []error{notOver(operation), outOfTime(ctx)}}
 		}
 	}
 }
+
+func notOver(operation uint64) error { return fmt.Errorf("stop operation %d is not over", operation) }
 
 // look reads the newest generation of a world, or the one asked for; nil where there is none.
 func (c *Cluster) look(ctx context.Context, world string, generation uint64) (*musterv1.WorldView, error) {

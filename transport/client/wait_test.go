@@ -136,6 +136,51 @@ func TestWaitWorld_Patience(t *testing.T) {
 	})
 }
 
+// TestWait_TimeEndsInALook: who waits in vain is told what was seen last also where the time ends while nobody answers.
+func TestWait_TimeEndsInALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1")
+		var until time.Time // when answers cease
+		mute := func() error {
+			if time.Now().Before(until) {
+				return nil
+			}
+			return rpcstatus.New(musterv1.Reason_REASON_NO_LEADER, "none")
+		}
+		worlds := look{}
+		f.nodes["n1"].view = func(*musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
+			return &musterv1.ViewResponse{Worlds: worlds}, mute()
+		}
+		f.nodes["n1"].viewStop = func(*musterv1.ViewStopRequest) (*musterv1.ViewStopResponse, error) {
+			return &musterv1.ViewStopResponse{Total: 1, Targets: []*musterv1.StopOutcome{target(0)}}, mute()
+		}
+		c := f.client(t, "n1").Cluster()
+		within := func(answered, d time.Duration) context.Context {
+			until = time.Now().Add(answered)
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			t.Cleanup(cancel)
+			return ctx
+		}
+
+		_, err := c.WaitWorld(within(2*time.Second, 3*time.Second), "later", 0, UntilLive)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "world later is not live: it has not been created")
+		_, err = c.WaitWorld(within(0, 3*time.Second), "later", 0, UntilLive)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotContains(t, err.Error(), "created", "nobody has looked")
+
+		worlds = look{seen(3, statusAwaiting)}
+		last, err := c.WaitWorld(within(2*time.Second, 3*time.Second), "w", 0, UntilLive)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.EqualValues(t, 3, last.GetGeneration())
+
+		stop, err := c.WaitStop(within(2*time.Second, 3*time.Second), 12)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "stop operation 12 is not over")
+		require.Len(t, stop.GetTargets(), 1)
+	})
+}
+
 func TestWaitStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(t, "n1")
