@@ -19,8 +19,9 @@
 //
 // A State is not safe for concurrent use; its owner locks. Records that it hands out (protobuf messages) are never changed
 // afterwards, only replaced, so they may be kept and read without a lock. Who reads holds up Apply: so a reader looks at a bounded number
-// of members, worlds, orders and events, about what a millisecond is enough for, and whoever wants more calls it again (holds_test.go). Three walks are bounded by settings and by
-// what a cluster is for, not by that: ended worlds in a View that includes them, worlds at the beginning of a term, the due orders of one host.
+// of members, worlds, orders and events, about what a millisecond is enough for, and whoever wants more calls it again (holds_test.go).
+// Three walks are bounded by settings and by what a cluster is for, not by that: ended worlds in a View that includes them, worlds at
+// the beginning of a term, the due orders of one host.
 //
 // # How to add a command
 //

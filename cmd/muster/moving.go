@@ -23,7 +23,11 @@ func (c *cli) moving(cmd *cobra.Command, do func(ctx context.Context, moved func
 		}
 		ctx, moved, cancel := whileMoving(cmd.Context(), c.timeout)
 		defer cancel()
-		return do(ctx, moved, cluster)
+		err := do(ctx, moved, cluster)
+		if why := (stalled{}); err != nil && errors.As(context.Cause(ctx), &why) && !errors.As(err, &why) {
+			return fmt.Errorf("%w: %w", why, err)
+		}
+		return err
 	})
 }
 
@@ -43,6 +47,8 @@ func whileMoving(parent context.Context, patience time.Duration) (ctx context.Co
 type stalled struct{ patience time.Duration }
 
 func (s stalled) Error() string { return fmt.Sprintf("nothing has moved for %v", s.patience) }
+
+func (stalled) Unwrap() error { return context.DeadlineExceeded }
 
 // stallable tells that the time is over where stalled is the cause. Contexts that are made of it ask it, since it has a channel of its own.
 type stallable struct {

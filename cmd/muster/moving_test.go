@@ -10,7 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"muster/transport/client"
 )
 
 // TestWhileMoving: the time is over when nothing has moved for long enough, however long it took before, and not sooner.
@@ -97,4 +100,20 @@ func TestMovingReader_Seeks(t *testing.T) {
 	require.Equal(t, "bc", string(rest))
 	_, err = (&movingReader{Reader: io.LimitReader(r, 1)}).Seek(0, io.SeekCurrent)
 	require.True(t, errors.Is(err, errors.ErrUnsupported), err)
+}
+
+// TestMoving_SaysThatNothingMoves: whatever the call made of its end, it is told why it ended, and the exit code is that of time.
+func TestMoving_SaysThatNothingMoves(t *testing.T) {
+	c := &cli{servers: "127.0.0.1:1", timeout: time.Millisecond}
+	cmd := &cobra.Command{}
+	cmd.SetContext(t.Context())
+	ended := errors.New("the stream has ended")
+	err := c.moving(cmd, func(ctx context.Context, _ func(), _ *client.Cluster) error {
+		<-ctx.Done()
+		return ended
+	})
+	require.ErrorIs(t, err, ended)
+	require.EqualError(t, err, "nothing has moved for 1ms: the stream has ended")
+	require.Equal(t, exitTimeout, exitCode(err))
+	require.NoError(t, c.moving(cmd, func(context.Context, func(), *client.Cluster) error { return nil }))
 }

@@ -28,7 +28,7 @@ type ReportsConfig struct {
 	// of its own: of one world, what a session says replaces what it said just before, and the log would have the last of it alone. 0 = all of them.
 	PerMessage int
 	Duration   time.Duration
-	// Keep leaves the members and their world in the cluster.
+	// Keep leaves the members and their worlds in the cluster.
 	Keep bool
 }
 
@@ -44,18 +44,13 @@ type Reports struct {
 // MostMessages of a session are under way at once.
 const MostMessages = 256
 
-// messages is how many it sends before it waits.
-func (c ReportsConfig) messages() int {
-	if c.PerMessage == 0 {
-		return 1
-	}
-	return (c.Procs + c.PerMessage - 1) / c.PerMessage
-}
+// perMessage is how many procs a message names, at most.
+func (c ReportsConfig) perMessage() int { return min(cmp.Or(c.PerMessage, c.Procs), c.Procs) }
 
-// Check tells whether there are too many of them.
+// Check tells whether a session would send too many messages before it waits.
 func (c ReportsConfig) Check() error {
-	if n := c.messages(); n > MostMessages {
-		return fmt.Errorf("%d procs, %d a message, are %d messages: at most %d", c.Procs, c.PerMessage, n, MostMessages)
+	if most := MostMessages * c.perMessage(); c.Procs > most {
+		return fmt.Errorf("%d procs, %d a message: at most %d, which are %d messages", c.Procs, c.perMessage(), most, MostMessages)
 	}
 	return nil
 }
@@ -63,7 +58,7 @@ func (c ReportsConfig) Check() error {
 // joinsAtOnce is how many members join at once before the reports begin, sessionsAtOnce how many sessions are opened at once.
 const joinsAtOnce, sessionsAtOnce = 256, 32
 
-// MeasureReports has members join a world of their own, report, and go again unless they are to be kept.
+// MeasureReports has members join worlds of their own, report, and go again unless they are to be kept.
 func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err error) {
 	if err := cfg.Check(); err != nil {
 		return Reports{}, err
@@ -73,23 +68,21 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 		return Reports{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	perMessage := min(cmp.Or(cfg.PerMessage, cfg.Procs), cfg.Procs)
 	members := make([][]*musterv1.ProcRef, cfg.Sessions)
 	var epoch uint64
-	for left := cfg.Procs; left > 0; left -= perMessage {
+	for left := cfg.Procs; left > 0; left -= cfg.perMessage() {
 		world, err := t.world(ctx, "bench-reports", quiet())
 		if err != nil {
 			return Reports{}, err
 		}
-		n := min(perMessage, left)
-		all, began, err := t.joinAll(ctx, world, cfg.Sessions*n, joinsAtOnce, nil)
-		if err != nil {
+		n := min(cfg.perMessage(), left)
+		var all []*musterv1.ProcRef
+		if all, epoch, err = t.joinAll(ctx, world, cfg.Sessions*n, joinsAtOnce, nil); err != nil {
 			return Reports{}, err
 		}
 		for i := range members {
 			members[i] = append(members[i], all[i*n:(i+1)*n]...)
 		}
-		epoch = began
 	}
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -127,7 +120,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 		all = append(all, tookOf(r.took, began)...)
 	}
 	return Reports{
-		Procs: perMessage, Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
+		Procs: cfg.perMessage(), Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
 	}, err
 }
 
