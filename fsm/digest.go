@@ -8,10 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
-
-// encoding makes equal records equal bytes. (Records hold no maps, so that field order is all there is to fix.)
-var encoding = proto.MarshalOptions{Deterministic: true}
 
 // digester hashes what one entry does to the state: its index, the records it writes and drops, its outcomes. Times of last
 // reports are left out, as they change all the time and follow from the log.
@@ -40,7 +38,7 @@ func (d *digester) message(m proto.Message) {
 	if d.sum == nil {
 		return
 	}
-	b, err := encoding.MarshalAppend(d.buf[:0], m)
+	b, err := wire.Append(d.buf[:0], m)
 	if err != nil {
 		panic(err) // only invalid UTF-8 can do that, and form checks keep it out
 	}
@@ -55,6 +53,18 @@ func (d *digester) encoded(b []byte) {
 }
 
 func (d *digester) record(r *musterv1.Record) { d.message(r) }
+
+// event is record for an event: most entries have many.
+func (d *digester) event(e *musterv1.Event) {
+	if d.sum == nil {
+		return
+	}
+	b, err := wire.AppendEvent(d.buf[:0], e)
+	if err != nil {
+		panic(err) // as in message
+	}
+	d.encoded(b)
+}
 
 // member is record for a member of a world, detached for one of none.
 func (d *digester) member(rec *record) {

@@ -104,7 +104,7 @@ func (s *State) emitOf(e *musterv1.Event, known bool) {
 	e.WallMs = s.entry.wallMs
 	s.noteDropped()
 	s.events.add(e, s.core.Settings, known)
-	s.entry.digest.record(&musterv1.Record{Body: &musterv1.Record_Event{Event: e}})
+	s.entry.digest.event(e)
 }
 
 // emitMember is emit for what concerns one member of w.

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 // requestTable remembers what was answered to whom, so that a retried request is applied once. It is bounded by time and
@@ -82,7 +83,7 @@ func (s *State) repeated(r *musterv1.RequestRecord, sum []byte) *musterv1.Outcom
 }
 
 func (s *State) remember(meta *musterv1.RequestMeta, sum []byte, outcome *musterv1.Outcome, number uint64) {
-	b, err := encoding.Marshal(outcome)
+	b, err := wire.Append(nil, outcome)
 	if err != nil {
 		panic(err)
 	}
@@ -97,7 +98,7 @@ func bodySum(m proto.Message) []byte {
 	if f := c.ProtoReflect().Descriptor().Fields().ByName("meta"); f != nil {
 		c.ProtoReflect().Clear(f)
 	}
-	b, err := encoding.Marshal(c)
+	b, err := wire.Append(nil, c)
 	if err != nil {
 		panic(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 // A state file is the magic, then frames {length, CRC-32C, body}: the header, the records in key order, an end mark (a frame
@@ -200,7 +201,7 @@ func (w *fileWriter) frame(m proto.Message) {
 	if w.err != nil {
 		return
 	}
-	if w.buf, w.err = encoding.MarshalAppend(w.buf[:0], m); w.err != nil {
+	if w.buf, w.err = wire.Append(w.buf[:0], m); w.err != nil {
 		return
 	}
 	w.body()

@@ -7,62 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire/wiretest"
 )
 
 // fullRecord is a message that has all fields there are, and in them all there are.
-func fullRecord(t *testing.T) *musterv1.ProcRecord {
-	p := &musterv1.ProcRecord{}
-	fill(t, p.ProtoReflect())
-	return p
-}
-
-func fill(t *testing.T, m protoreflect.Message) {
-	for i := range m.Descriptor().Fields().Len() {
-		f := m.Descriptor().Fields().Get(i)
-		if f.ContainingOneof() != nil {
-			continue
-		}
-		one := func() protoreflect.Value {
-			switch f.Kind() {
-			case protoreflect.StringKind:
-				return protoreflect.ValueOfString(string(f.Name()))
-			case protoreflect.BytesKind:
-				return protoreflect.ValueOfBytes([]byte(f.Name()))
-			case protoreflect.EnumKind:
-				return protoreflect.ValueOfEnum(protoreflect.EnumNumber(1))
-			case protoreflect.BoolKind:
-				return protoreflect.ValueOfBool(true)
-			case protoreflect.Uint32Kind:
-				return protoreflect.ValueOfUint32(uint32(100 + i))
-			case protoreflect.Uint64Kind:
-				return protoreflect.ValueOfUint64(uint64(100 + i))
-			case protoreflect.Int64Kind:
-				return protoreflect.ValueOfInt64(int64(100 + i))
-			}
-			require.Fail(t, "fill does not know", "%v", f)
-			return protoreflect.Value{}
-		}
-		switch {
-		case f.IsList() && f.Kind() == protoreflect.MessageKind:
-			fill(t, m.Mutable(f).List().AppendMutable().Message())
-		case f.IsList():
-			m.Mutable(f).List().Append(one())
-		case f.Kind() == protoreflect.MessageKind:
-			fill(t, m.Mutable(f).Message())
-		default:
-			m.Set(f, one())
-		}
-	}
-}
+func fullRecord(t *testing.T) *musterv1.ProcRecord { return wiretest.Fill(t, &musterv1.ProcRecord{}) }
 
 // encodedMember is a Record of a proc as protobuf writes it.
 func encodedMember(t testing.TB, p *musterv1.ProcRecord) []byte {
-	b, err := encoding.Marshal(&musterv1.Record{Body: &musterv1.Record_Proc{Proc: p}})
-	require.NoError(t, err)
-	return b
+	return wiretest.Marshal(t, &musterv1.Record{Body: &musterv1.Record_Proc{Proc: p}})
 }
 
 // someRecords are messages with every field there is, alone and with all others, and with values that are special.
@@ -71,8 +26,7 @@ func someRecords(t *testing.T) map[string]*musterv1.ProcRecord {
 		return &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_HOST, Rank: 1<<24 - 1, Incarnation: 1<<64 - 1}
 	}
 	full := fullRecord(t)
-	timeouts := proto.CloneOf(full.Timeouts)
-	timeouts.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
+	timeouts := wiretest.Unknown(proto.CloneOf(full.Timeouts))
 	records := map[string]*musterv1.ProcRecord{
 		"everything":       full,
 		"nothing":          {Proc: place()},
@@ -85,13 +39,9 @@ func someRecords(t *testing.T) map[string]*musterv1.ProcRecord {
 		"negative":         {Proc: place(), LastReportNs: -1, Timeouts: &musterv1.Timeouts{EvictionNs: -1}},
 		"unknown timeouts": {Proc: place(), Timeouts: timeouts},
 	}
-	fields := full.ProtoReflect().Descriptor().Fields()
-	for i := range fields.Len() {
-		p := &musterv1.ProcRecord{Proc: place()}
-		if f := fields.Get(i); f.Name() != "proc" {
-			p.ProtoReflect().Set(f, full.ProtoReflect().Get(f))
-			records[string(f.Name())] = p
-		}
+	for name, p := range wiretest.Alone(full) {
+		p.Proc = place()
+		records[name] = p
 	}
 	return records
 }
@@ -111,8 +61,7 @@ func TestAppendMember_AsProtobuf(t *testing.T) {
 			require.True(t, proto.Equal(p.Proc, rec.ref()))
 			require.Equal(t, append(bytes.Clone(before), want...), appendMember(bytes.Clone(before), rec, p.LastReportNs, procKind))
 
-			detached, err := encoding.Marshal(&musterv1.Record{Body: &musterv1.Record_Detached{Detached: p}})
-			require.NoError(t, err)
+			detached := wiretest.Marshal(t, &musterv1.Record{Body: &musterv1.Record_Detached{Detached: p}})
 			require.Equal(t, detached, appendMember(nil, rec, p.LastReportNs, detachedKind))
 
 			for range 2 { // the second time with the timeouts of the first
@@ -139,9 +88,13 @@ func TestMemberReader_KeepsNothing(t *testing.T) {
 // TestMemberReader_LeavesToProtobuf: what appendMember would have written otherwise is not read.
 func TestMemberReader_LeavesToProtobuf(t *testing.T) {
 	whole := encodedMember(t, fullRecord(t))
-	proc, err := encoding.Marshal(fullRecord(t))
-	require.NoError(t, err)
-	field := func(number protowire.Number, b []byte) []byte { return enclose(bytes.Clone(b), 0, number) }
+	proc := wiretest.Marshal(t, fullRecord(t))
+	field := func(n protowire.Number, b []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, n, protowire.BytesType), b)
+	}
+	number := func(n protowire.Number) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), 1)
+	}
 	nothing := &musterv1.ProcRecord{Proc: &musterv1.ProcRef{World: "w", Role: musterv1.Role_ROLE_WORKER, Incarnation: 1}}
 	with := func(change func(p *musterv1.ProcRecord)) []byte {
 		p := proto.CloneOf(nothing)
@@ -157,12 +110,12 @@ func TestMemberReader_LeavesToProtobuf(t *testing.T) {
 		"cut off":          whole[:len(whole)-1],
 		"a second one":     append(bytes.Clone(whole), whole...),
 		"another kind":     field(5, proc),
-		"a field twice":    field(4, append(appendNumber(bytes.Clone(proc), 14, 1), appendNumber(nil, 14, 2)...)),
-		"out of order":     field(4, append(appendNumber(nil, 14, 1), proc...)),
-		"unknown":          field(4, appendNumber(bytes.Clone(proc), 99, 1)),
-		"another type":     field(4, append(appendNumber(nil, 2, 1), proc...)),
+		"a field twice":    field(4, append(bytes.Clone(proc), number(14)...)),
+		"out of order":     field(4, append(number(14), proc...)),
+		"unknown":          field(4, append(bytes.Clone(proc), number(99)...)),
+		"another type":     field(4, append(number(2), proc...)),
 		"not UTF-8":        bytes.Replace(whole, []byte("machine"), []byte("machin\xff"), 1),
-		"timeouts damaged": field(4, append(appendMessage(nil, 1, nothing.Proc), field(10, []byte{1})...)),
+		"timeouts damaged": field(4, append(field(1, wiretest.Marshal(t, nothing.Proc)), field(10, []byte{1})...)),
 		"no world":         with(func(p *musterv1.ProcRecord) { p.Proc.World = "" }),
 		"no role":          with(func(p *musterv1.ProcRecord) { p.Proc.Role = 0 }),
 		"role unknown":     with(func(p *musterv1.ProcRecord) { p.Proc.Role = 3 }),

@@ -12,9 +12,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 // entryFormat is the only format of Entry that this version knows.
@@ -89,7 +89,7 @@ func (a *applier) isFull() bool { return a.bytes.Load() >= a.limit }
 
 func (a *applier) applyCommand(l *raft.Log) (res *applied, err error) {
 	entry := &musterv1.Entry{}
-	if err := proto.Unmarshal(l.Data, entry); err != nil {
+	if err := wire.Unmarshal(l.Data, entry); err != nil {
 		return nil, fmt.Errorf("it cannot be decoded: %w", err)
 	}
 	if entry.GetFormat() != entryFormat {

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 // flight is one entry on its way through Raft.
@@ -63,7 +63,7 @@ func (t *Term) sealOne(s Sealer) bool {
 		f.answer(nil, nil)
 		return false
 	}
-	data, err := proto.Marshal(e)
+	data, err := wire.Append(nil, e)
 	if err != nil {
 		t.built(nil)
 		f.answer(nil, fmt.Errorf("%w: encode the entry: %w", ErrNotApplied, err))

@@ -7,9 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 const (
@@ -133,7 +132,7 @@ func (t *Term) await(ctx context.Context, p *proposal) (*musterv1.Outcome, error
 
 // commandSize is what a command takes in an Entry: its bytes, their length, the field's tag.
 func commandSize(c *musterv1.Command) int {
-	n := proto.Size(c)
+	n := wire.Size(c)
 	size := n + 2
 	for ; n >= 0x80; n >>= 7 {
 		size++
