@@ -125,7 +125,11 @@ func (s *State) admit(w *world, m member, mode musterv1.Mode, j *musterv1.JoinRe
 	slot = s.putMember(w, rec, s.core.ClockNs)
 	s.timer(Timer{AtNs: s.expiryDeadline(rec, s.core.ClockNs), Kind: TimerMember, Slot: slot, ID: rec.incarnation})
 	s.emitMember(w, musterv1.Event_KIND_PROC_JOINED, m, "on "+j.Machine)
-	s.settle(w, fmt.Sprintf("rank %d was taken by a member that manages the system", m.rank)) // nothing else ends a Live spell here
+	cause := ""
+	if s.endsLive(w) { // only then: whoever joins waits for it
+		cause = fmt.Sprintf("rank %d was taken by a member that manages the system", m.rank) // nothing else ends a Live spell here
+	}
+	s.settle(w, cause)
 	return s.joined(w.rec.Generation, rec)
 }
 
@@ -162,14 +166,22 @@ func (s *State) supersede(w *world, m member, slot Slot, present *record) {
 }
 
 func (s *State) joined(generation uint64, rec *record) *musterv1.Outcome {
-	r := &musterv1.JoinResponse{
-		Proc: rec.ref(), Timeouts: rec.timeouts, Generation: generation, HighestOrder: rec.highestOrder,
-		Number: s.core.Number, Epoch: s.core.Epoch,
-	}
+	// One piece of memory: there is one for each join.
+	o := &struct {
+		musterv1.Outcome
+		body musterv1.Outcome_Join
+		join musterv1.JoinResponse
+		proc musterv1.ProcRef
+	}{}
+	p, j := &o.proc, &o.join
+	p.World, p.Role, p.Rank, p.Incarnation = rec.world(), rec.role, rec.rank, rec.incarnation
+	j.Proc, j.Timeouts, j.Generation, j.HighestOrder = p, rec.timeouts, generation, rec.highestOrder
+	j.Number, j.Epoch = s.core.Number, s.core.Epoch
 	if s.HasBrake() && s.core.Settings.GetOrphanStop() {
-		r.OrphanNs = s.core.Settings.GetOrphanNs()
+		j.OrphanNs = s.core.Settings.GetOrphanNs()
 	}
-	return &musterv1.Outcome{Body: &musterv1.Outcome_Join{Join: r}}
+	o.body.Join, o.Body = j, &o.body
+	return &o.Outcome
 }
 
 // joinDetached enters the caller in the address book and nowhere else.

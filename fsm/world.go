@@ -280,12 +280,17 @@ func (s *State) settle(w *world, cause string) {
 		if w.rec.Condition.Status != musterv1.Status_STATUS_LIVE {
 			s.setCondition(w, musterv1.Status_STATUS_LIVE, "every wanted rank is there and healthy")
 		}
-	case w.rec.Condition.Status == musterv1.Status_STATUS_LIVE:
+	case s.endsLive(w):
 		s.setCondition(w, musterv1.Status_STATUS_UNHEALTHY, cause)
 		if ev := w.rec.Timeouts.EvictionNs; ev != Never {
 			s.timer(Timer{AtNs: s.core.ClockNs + ev, Kind: TimerEviction, ID: w.rec.Generation})
 		}
 	}
+}
+
+// endsLive tells whether w was Live until now, so that settle needs a cause.
+func (s *State) endsLive(w *world) bool {
+	return w.rec.Condition.Status == musterv1.Status_STATUS_LIVE && !s.isLive(w)
 }
 
 func (s *State) isLive(w *world) bool {
