@@ -46,23 +46,27 @@ var rules = []rule{
 	{packages: []string{"proto/muster/v1"}, may: []string{protobuf, "std"}}, // no gRPC: the state machine imports it
 	{packages: []string{"proto/muster/v1/musterv1grpc"}, may: []string{"proto/muster/v1", grpc, protobuf, "std"}},
 
+	{packages: []string{"proto/wire"}, may: []string{"proto/muster/v1", protobuf, "std"}, mayNot: impure}, // the state machine reads and writes with it
+	{packages: []string{"proto/wire/wiretest"}, may: []string{protobuf, testify, "std"}},
+
 	{packages: []string{"fsm/id"}, may: []string{"std"}, mayNot: impure},
-	{packages: []string{"fsm"}, may: []string{"fsm/id", "proto/muster/v1", protobuf, "github.com/tidwall/btree", "std"}, mayNot: impure},
+	{packages: []string{"fsm"}, may: []string{"fsm/id", "proto/muster/v1", "proto/wire", protobuf, "github.com/tidwall/btree", "std"}, mayNot: impure},
 	{packages: []string{"fsm/fsmtest"}, may: []string{"fsm", "fsm/id", "proto/muster/v1", protobuf, testify, "std"}},
 
 	// It takes a state machine by interface and knows nothing of worlds.
 	{packages: []string{"raftnode/raftnodetest"}, may: []string{"raftnode", "proto/**", hashicorp, grpc, testify, "std"}},
-	{packages: []string{"raftnode/**"}, may: []string{"raftnode/**", "proto/muster/v1", hashicorp, "go.etcd.io/bbolt/**", protobuf, xsync, "std"}},
+	{packages: []string{"raftnode/**"}, may: []string{"raftnode/**", "proto/muster/v1", "proto/wire", hashicorp, "go.etcd.io/bbolt/**", protobuf, xsync, "std"}},
 
 	// Never raftnode, never transport: what it needs of them it declares as interfaces.
 	{packages: []string{"system/**"}, may: []string{"system/**", "fsm", "fsm/id", "proto/muster/v1", "github.com/google/btree", xsync, hclog, protobuf, "std"}},
 
 	{
 		packages: []string{"transport/server/**", "transport/session/**"},
-		may:      []string{"system/**", "fsm", "fsm/id", "proto/**", "transport/rpcstatus", grpc, genproto, protobuf, xsync, hclog, "std"},
+		may:      []string{"system/**", "fsm", "fsm/id", "proto/**", "transport/rpcstatus", "transport/codec", grpc, genproto, protobuf, xsync, hclog, "std"},
 	},
 	// No server code in a client's binary.
-	{packages: []string{"transport/client/**"}, may: []string{"proto/**", "fsm/id", "transport/rpcstatus", grpc, protobuf, xsync, hclog, "std"}},
+	{packages: []string{"transport/client/**"}, may: []string{"proto/**", "fsm/id", "transport/rpcstatus", "transport/codec", grpc, protobuf, xsync, hclog, "std"}},
+	{packages: []string{"transport/codec"}, may: []string{"proto/**", grpc, protobuf, "std"}},
 	{packages: []string{"transport/rpcstatus"}, may: []string{"proto/muster/v1", grpc, genproto, protobuf, "std"}},
 	{packages: []string{"transport/mux", "transport/tlsconf"}, may: []string{"std"}},
 }
@@ -145,6 +149,13 @@ func TestImports_Rules(t *testing.T) {
 		{"proto/muster/v1", "muster/proto/muster/v1/musterv1grpc", false},
 		{"proto/muster/v1/musterv1grpc", "google.golang.org/grpc", true},
 		{"proto/muster/v1/musterv1grpc", "muster/fsm", false},
+		{"proto/wire", "muster/proto/muster/v1", true},
+		{"proto/wire", "time", true},
+		{"proto/wire", "os", false},
+		{"proto/wire", "google.golang.org/grpc/encoding", false},
+		{"transport/codec", "muster/proto/wire", true},
+		{"transport/codec", "muster/transport/client", false},
+		{"fsm", "muster/proto/wire", true},
 		{"fsm/id", "strings", true},
 		{"fsm/id", "os", false},
 		{"fsm/id", "muster/proto/muster/v1", false},

@@ -15,7 +15,7 @@ import (
 )
 
 // purePackages hold the replicated state: same entries in, same bytes out, on every node.
-var purePackages = []string{"fsm/id", "fsm"}
+var purePackages = []string{"fsm/id", "fsm", "proto/wire"}
 
 // sortedWalker is the one file that may range over maps, because it sorts the keys first.
 const sortedWalker = "fsm/sorted.go"

@@ -10,6 +10,7 @@ import (
 
 	"muster/fsm/id"
 	musterv1 "muster/proto/muster/v1"
+	"muster/proto/wire"
 )
 
 // Limits of requests that are not of identifiers, which id owns. The largest request that passes is 128 KiB, since it travels in the
@@ -25,7 +26,7 @@ const (
 )
 
 func checkSize(m proto.Message) error {
-	if n := proto.Size(m); n > maxRequest {
+	if n := wire.Size(m); n > maxRequest {
 		return invalid("request", "%d bytes: at most %d", n, maxRequest)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 	"muster/system"
+	"muster/transport/codec"
 	"muster/transport/rpcstatus"
 )
 
@@ -99,6 +100,7 @@ func New(cfg Config) *Server {
 	s.grpc = grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.countUnary, s.recoverUnary, s.forward),
 		grpc.ChainStreamInterceptor(s.countStream, s.recoverStream),
+		grpc.ForceServerCodecV2(codec.Codec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
@@ -107,9 +109,9 @@ func New(cfg Config) *Server {
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 	)
-	musterv1grpc.RegisterSystemServiceServer(s.grpc, &systemService{s: s})
-	musterv1grpc.RegisterMemberServiceServer(s.grpc, &memberService{s: s})
-	musterv1grpc.RegisterClusterServiceServer(s.grpc, &clusterService{s: s})
+	musterv1grpc.RegisterSystemServiceServer(roomy{s.grpc}, &systemService{s: s})
+	musterv1grpc.RegisterMemberServiceServer(roomy{s.grpc}, &memberService{s: s})
+	musterv1grpc.RegisterClusterServiceServer(roomy{s.grpc}, &clusterService{s: s})
 	healthgrpc.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.SetLeading(false)

@@ -18,6 +18,7 @@ import (
 	musterv1 "muster/proto/muster/v1"
 	"muster/proto/muster/v1/musterv1grpc"
 	"muster/transport/client"
+	"muster/transport/codec"
 )
 
 const (
@@ -66,6 +67,7 @@ func options() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(4 << 20),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec())),
 	}
 }
 
