@@ -80,19 +80,22 @@ func FuzzDecode_Records(f *testing.F) {
 		}
 		s, err = fsm.Decode(bytes.NewReader(present))
 		require.NoError(t, err)
-		restore(t, s, file)
+		restore(t, s, file, b)
 		useful(t, s)
 	})
 }
 
-// restore has a state restored from a file, in entries.
-func restore(t *testing.T, s *fsm.State, file []byte) {
+// restore has a state restored from a file, in entries, and the same with something for a packed piece before.
+func restore(t *testing.T, s *fsm.State, file, packed []byte) {
 	records, header, trailer := fsmtest.Records(file)
 	rid := []byte("fuzz")
+	begin := &musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: &musterv1.RestoreBegin{
+		Meta: &musterv1.RequestMeta{Id: rid, Issued: s.Number()}, RestoreId: rid, Header: header, Adopt: true,
+	}}}
 	for i, c := range []*musterv1.Command{
-		{Body: &musterv1.Command_RestoreBegin{RestoreBegin: &musterv1.RestoreBegin{
-			Meta: &musterv1.RequestMeta{Id: rid, Issued: s.Number()}, RestoreId: rid, Header: header, Adopt: true,
-		}}},
+		begin,
+		{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: rid, Seq: 1, Packed: packed}}},
+		begin,
 		{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: rid, Seq: 1, Records: records}}},
 		{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{RestoreId: rid, Trailer: trailer}}},
 	} {

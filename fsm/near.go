@@ -48,6 +48,11 @@ func (r *rankTable) has(rank uint32) bool {
 }
 
 func (r *rankTable) set(rank uint32, slot Slot) {
+	if int(rank) == len(r.near) && r.far.Len() == 0 && int(rank) < nearShare*(r.len()+1)+nearLeast { // as most come
+		r.near = append(r.near, slot+1)
+		r.nearCount++
+		return
+	}
 	present := r.has(rank)
 	if int(rank) >= len(r.near) {
 		r.far.Set(rank, slot)

@@ -20,6 +20,7 @@ type staged struct {
 	seq     uint64
 	lastNs  int64
 	loading *loader
+	pieces  unpacker
 }
 
 // applyWhileStaged holds what a staged restore lets happen: reports, confirmations, ticks and the restore's own steps. Verdicts
@@ -88,10 +89,18 @@ func (s *State) applyRestoreChunk(c *musterv1.RestoreChunk) *musterv1.Outcome {
 	}
 	t.seq, t.lastNs = c.GetSeq(), s.core.ClockNs
 	s.entry.digest.message(c)
-	if len(c.GetRecords()) == 0 {
+	records := c.GetRecords()
+	if s.PacksRecords() && len(c.GetPacked()) > 0 {
+		var ok bool
+		if records, ok = t.pieces.unpack(c.GetPacked()); !ok {
+			s.staged = nil
+			return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "piece %d of the restore cannot be unpacked: begin again", c.GetSeq())
+		}
+	}
+	if len(records) == 0 {
 		t.loading.check()
 	}
-	for _, body := range c.GetRecords() {
+	for _, body := range records {
 		if err := t.loading.add(body); err != nil {
 			s.staged = nil
 			return refuse(musterv1.Reason_REASON_BAD_STATE_FILE, "%v", err)

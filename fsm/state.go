@@ -10,7 +10,7 @@ import (
 )
 
 // MachineVersion is the newest set of rules that this binary knows.
-const MachineVersion = claimsVersion
+const MachineVersion = packedVersion
 
 const (
 	// firstMachineVersion is what a cluster begins with whose first leader does not say what it knows.
@@ -21,6 +21,8 @@ const (
 	brakeVersion = 3
 	// claimsVersion brought the numbers of claims, by which a late copy of one is known.
 	claimsVersion = 4
+	// packedVersion brought pieces of a restore that are compressed.
+	packedVersion = 5
 )
 
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.

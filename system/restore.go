@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"muster/fsm"
@@ -52,7 +51,8 @@ func (s *System) stage(ctx context.Context, rid []byte, f *fsm.FileReader) (*mus
 	if err != nil {
 		return nil, err
 	}
-	p := pieces{term: l.term, next: &musterv1.RestoreChunk{RestoreId: rid}}
+	p := pieces{term: l.term, rid: rid}
+	l.state.Read(func(st *fsm.State) { p.packed = st.PacksRecords() })
 	for {
 		body, err := f.Next()
 		switch {
@@ -65,22 +65,23 @@ func (s *System) stage(ctx context.Context, rid []byte, f *fsm.FileReader) (*mus
 			return p.await(0)
 		case err != nil:
 			return nil, err
-		case p.bytes+len(body) > maxChunk:
+		case len(p.records)+fsm.RecordSize(body) > maxChunk:
 			if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
 				return out, err
 			}
 		}
-		p.next.Records = append(p.next.Records, slices.Clone(body))
-		p.bytes += len(body) + 8
+		p.records = fsm.AppendRecord(p.records, body)
 	}
 }
 
 // pieces are those of one restore.
 type pieces struct {
-	term  Term
-	ahead []func() (*musterv1.Outcome, error) // those under way, to be waited for
-	next  *musterv1.RestoreChunk              // to be sent
-	bytes int                                 // of its records
+	term    Term
+	ahead   []func() (*musterv1.Outcome, error) // those under way, to be waited for
+	rid     []byte
+	sent    uint64
+	records []byte // of the next one, as fsm.AppendRecord has them
+	packed  bool   // all nodes know pieces that are
 }
 
 // send submits what is next, as soon as few enough are under way. It returns why an earlier one was refused, if it was: what came behind that
@@ -89,9 +90,16 @@ func (p *pieces) send(ctx context.Context) (*musterv1.Outcome, error) {
 	if out, err := p.await(maxChunksAhead - 1); err != nil || out.GetBody() != nil {
 		return out, err
 	}
-	p.next.Seq++
-	p.ahead = append(p.ahead, p.term.Submit(ctx, &musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: p.next}}))
-	p.next, p.bytes = &musterv1.RestoreChunk{RestoreId: p.next.RestoreId, Seq: p.next.Seq}, 0
+	p.sent++
+	next := &musterv1.RestoreChunk{RestoreId: p.rid, Seq: p.sent}
+	if p.packed {
+		next.Packed = fsm.PackRecords(p.records)
+		p.records = p.records[:0]
+	} else {
+		next.Records, _ = fsm.SplitRecords(nil, p.records)
+		p.records = nil
+	}
+	p.ahead = append(p.ahead, p.term.Submit(ctx, &musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: next}}))
 	return nil, nil
 }
 

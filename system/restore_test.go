@@ -51,7 +51,8 @@ func TestRestore_PiecesUnderWay(t *testing.T) {
 				if cmd.GetRestoreChunk() == nil {
 					return
 				}
-				if len(cmd.GetRestoreChunk().GetRecords()) == 0 {
+				require.Empty(t, cmd.GetRestoreChunk().GetRecords(), "is not packed")
+				if len(cmd.GetRestoreChunk().GetPacked()) == 0 {
 					empty++
 				}
 				if pieces++; pieces == c.changesBefore {

@@ -24,6 +24,7 @@ const (
 	grpc      = "google.golang.org/grpc/**"
 	genproto  = "google.golang.org/genproto/googleapis/rpc/**"
 	protobuf  = "google.golang.org/protobuf/**"
+	s2        = "github.com/klauspost/compress/s2"
 	xsync     = "golang.org/x/sync/**"
 	hclog     = "github.com/hashicorp/go-hclog"
 	testify   = "github.com/stretchr/testify/**"
@@ -50,7 +51,7 @@ var rules = []rule{
 	{packages: []string{"proto/wire/wiretest"}, may: []string{protobuf, testify, "std"}},
 
 	{packages: []string{"fsm/id"}, may: []string{"std"}, mayNot: impure},
-	{packages: []string{"fsm"}, may: []string{"fsm/id", "proto/muster/v1", "proto/wire", protobuf, "github.com/tidwall/btree", "std"}, mayNot: impure},
+	{packages: []string{"fsm"}, may: []string{"fsm/id", "proto/muster/v1", "proto/wire", protobuf, "github.com/tidwall/btree", s2, "std"}, mayNot: impure},
 	{packages: []string{"fsm/fsmtest"}, may: []string{"fsm", "fsm/id", "proto/muster/v1", protobuf, testify, "std"}},
 
 	// It takes a state machine by interface and knows nothing of worlds.
@@ -165,6 +166,8 @@ func TestImports_Rules(t *testing.T) {
 		{"fsm", "google.golang.org/protobuf/proto", true},
 		{"fsm", "google.golang.org/protobuf/encoding/prototext", false},
 		{"fsm", "github.com/tidwall/btree", true},
+		{"fsm", "github.com/klauspost/compress/s2", true},
+		{"fsm", "github.com/klauspost/compress/zstd", false},
 		{"fsm", "time", true},
 		{"fsm", "os", false},
 		{"fsm", "net/netip", false},

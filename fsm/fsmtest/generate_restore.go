@@ -61,6 +61,16 @@ func (g *Generator) chunks(f *file, begin *musterv1.RestoreBegin) {
 		case 5:
 			g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: begin}}) // from the start again
 		}
+		if g.rng.IntN(2) == 0 { // rules that do not know it yet find no records
+			var all []byte
+			for _, r := range chunk.Records {
+				all = fsm.AppendRecord(all, r)
+			}
+			chunk.Packed, chunk.Records = fsm.PackRecords(all), nil
+			if g.rng.IntN(20) == 0 {
+				chunk.Packed = chunk.Packed[:g.rng.IntN(len(chunk.Packed)+1)]
+			}
+		}
 		g.Apply(&musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: chunk}})
 	}
 }

@@ -1541,7 +1541,10 @@ type RestoreChunk struct {
 	// 1, 2, 3 …
 	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Whole records as in the file; together at most 256 KiB. None, behind the last: some of what has come is checked.
-	Records       [][]byte `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	Records [][]byte `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// From version 5 of the rules on, instead of `records`: the same, each behind its length as a varint, all together as a block of S2
+	// (github.com/klauspost/compress/s2).
+	Packed        []byte `protobuf:"bytes,4,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1593,6 +1596,13 @@ func (x *RestoreChunk) GetSeq() uint64 {
 func (x *RestoreChunk) GetRecords() [][]byte {
 	if x != nil {
 		return x.Records
+	}
+	return nil
+}
+
+func (x *RestoreChunk) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
 	}
 	return nil
 }
@@ -1851,12 +1861,13 @@ const file_muster_v1_entry_proto_rawDesc = "" +
 	"\x06header\x18\x03 \x01(\v2\x19.muster.v1.SnapshotHeaderR\x06header\x12\x1f\n" +
 	"\vunix_micros\x18\x04 \x01(\x04R\n" +
 	"unixMicros\x12\x14\n" +
-	"\x05adopt\x18\x05 \x01(\bR\x05adopt\"Y\n" +
+	"\x05adopt\x18\x05 \x01(\bR\x05adopt\"q\n" +
 	"\fRestoreChunk\x12\x1d\n" +
 	"\n" +
 	"restore_id\x18\x01 \x01(\fR\trestoreId\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x18\n" +
-	"\arecords\x18\x03 \x03(\fR\arecords\"d\n" +
+	"\arecords\x18\x03 \x03(\fR\arecords\x12\x16\n" +
+	"\x06packed\x18\x04 \x01(\fR\x06packed\"d\n" +
 	"\rRestoreCommit\x12\x1d\n" +
 	"\n" +
 	"restore_id\x18\x01 \x01(\fR\trestoreId\x124\n" +
