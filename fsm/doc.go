@@ -15,7 +15,7 @@
 //     state, so a new leader reads them and goes on;
 //   - why a world is what it is, and what happens next (explain.go);
 //   - stop operations (stop.go), requests that must not be applied twice (requests.go), events (events.go);
-//   - how the state is written, read and replaced (snapshot.go, restore.go; members by wire.go), and the digest that tells replicas apart (digest.go).
+//   - how the state is written, read and replaced (snapshot.go, restore.go, pack.go; members by wire.go), and the digest that tells replicas apart (digest.go).
 //
 // A State is not safe for concurrent use; its owner locks. Records that it hands out (protobuf messages) are never changed
 // afterwards, only replaced, so they may be kept and read without a lock. Who reads holds up Apply: so a reader looks at a bounded number
@@ -29,7 +29,8 @@
 //  2. Add a case to (*State).applyCommand and write the rule in the file of its noun: look first, refuse with a Reason, write last, and
 //     write only through put… and drop…, which keep the counts, the digest and the effects right.
 //  3. New facts get a Record in snapshot.proto, a line in encode and one in load, and an invariant in Check; those of a member a field of
-//     ProcRecord, in record.go one of record or its rareFacts, and in wire.go a line in appendMember and one in read.
+//     ProcRecord, in record.go one of record or its rareFacts, and in wire.go a line in appendMember and one in read. A new field of Entry, JoinRequest, JoinResponse, Event,
+//     ProcRef or Timeouts is a line in package wire, too.
 //  4. Teach fsmtest's generator to draw it, and tell its story in a script below testdata.
 //
 // # How to change a rule

@@ -96,6 +96,8 @@ func restore(t *testing.T, s *fsm.State, file, packed []byte) {
 		begin,
 		{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: rid, Seq: 1, Packed: packed}}},
 		begin,
+		{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: rid, Seq: 1, Packed: fsm.PackRecords(packed)}}},
+		begin,
 		{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: rid, Seq: 1, Records: records}}},
 		{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{RestoreId: rid, Trailer: trailer}}},
 	} {

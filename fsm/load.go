@@ -18,7 +18,7 @@ func Decode(r io.Reader) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLoader()
+	l := newLoader(MachineVersion)
 	for {
 		body, err := f.Next()
 		if err == io.EOF {
@@ -36,6 +36,7 @@ func Decode(r io.Reader) (*State, error) {
 
 // loader builds a State from records in file order.
 type loader struct {
+	knows   uint32 // the newest rules that a file may follow
 	s       *State
 	key     recordKey // of the record before
 	members memberReader
@@ -47,9 +48,9 @@ type loader struct {
 	fault   error    // that it found
 }
 
-func newLoader() *loader {
+func newLoader(knows uint32) *loader {
 	s := New()
-	return &loader{s: s, members: memberReader{shared: &s.shared}, endedGenerations: map[uint64]bool{}}
+	return &loader{knows: knows, s: s, members: memberReader{shared: &s.shared}, endedGenerations: map[uint64]bool{}}
 }
 
 // add loads one record. Records out of order are refused, so that a state has one file.
@@ -157,8 +158,8 @@ func (l *loader) load(r *musterv1.Record) error {
 	}
 	switch b := r.Body.(type) {
 	case *musterv1.Record_Core:
-		if b.Core.MachineVersion > MachineVersion {
-			return fmt.Errorf("%w: follows rules of version %d, this binary knows %d: use a newer one", ErrStateFile, b.Core.MachineVersion, MachineVersion)
+		if b.Core.MachineVersion > l.knows {
+			return fmt.Errorf("%w: follows rules of version %d, this binary knows %d: use a newer one", ErrStateFile, b.Core.MachineVersion, l.knows)
 		}
 		if b.Core.Settings == nil || len(b.Core.Digest) != len(s.digest) {
 			return fmt.Errorf("%w: core record without settings or digest", ErrStateFile)

@@ -50,7 +50,7 @@ func TestLoader_RefusesPlaces(t *testing.T) {
 	}
 	for kind, record := range kinds {
 		load := func(p *musterv1.ProcRef) error {
-			l := newLoader()
+			l := newLoader(MachineVersion)
 			l.key = recordKey{kind: coreKind}
 			w := newWorld()
 			w.rec = &musterv1.WorldRecord{World: "w", Condition: &musterv1.Condition{}, Timeouts: &musterv1.Timeouts{}}

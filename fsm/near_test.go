@@ -72,6 +72,33 @@ func TestRankTable_Descending(t *testing.T) {
 	require.NoError(t, r.check())
 }
 
+// TestRankTable_Ascending: ranks that come in order are near at once, unless some are far that they have to meet first, or near would be too long.
+func TestRankTable_Ascending(t *testing.T) {
+	r := &rankTable{}
+	for rank := range uint32(1000) {
+		r.set(rank, Slot(rank))
+		require.Zero(t, r.far.Len())
+	}
+	require.NoError(t, r.check())
+	for rank := range uint32(1000) {
+		r.drop(rank)
+	}
+	r.set(1000, 1)
+	require.Equal(t, 1, r.far.Len(), "a thousand places for one member")
+	require.Len(t, r.near, 1000)
+
+	r = &rankTable{}
+	for i, rank := range []uint32{200, 70, 90} {
+		r.set(rank, Slot(i))
+	}
+	for rank := range uint32(300) {
+		r.set(rank, Slot(rank))
+		require.NoError(t, r.check(), "%d", rank)
+	}
+	require.Zero(t, r.far.Len())
+	require.Equal(t, 300, r.len())
+}
+
 // TestRankTable_WalkReplaces: a walk comes by every member once, in order, though it replaces them and drops those it has come to.
 func TestRankTable_WalkReplaces(t *testing.T) {
 	r := &rankTable{}

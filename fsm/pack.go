@@ -6,11 +6,11 @@ import (
 )
 
 // A piece of a restore travels packed: most records are of members, which have nearly all in common, and what is not written need not be synced.
-// With boltdb, a restore of a million took 1.7 times as long before. What one node packs all unpack to the same, whatever version of the library
+// What one node packs all unpack to the same, whatever version of the library
 // each has.
 
-// maxUnpacked bounds what a piece may unpack to: one record that is as long as any may be, and its length.
-const maxUnpacked = maxRecord + 4
+// maxUnpacked bounds what a piece may unpack to, in bytes: 256 KiB, or one record that is as large as any may be, with its length.
+const maxUnpacked = maxRecord + 3
 
 // AppendRecord writes a record of a state file behind others, for PackRecords and SplitRecords.
 func AppendRecord(b, record []byte) []byte { return protowire.AppendBytes(b, record) }
@@ -18,8 +18,7 @@ func AppendRecord(b, record []byte) []byte { return protowire.AppendBytes(b, rec
 // RecordSize is how many bytes AppendRecord writes.
 func RecordSize(record []byte) int { return protowire.SizeBytes(len(record)) }
 
-// PackRecords makes the packed part of a piece of what AppendRecord has put together. More than 256 KiB, one record that is as large alone apart,
-// are refused by whoever unpacks them.
+// PackRecords makes the packed part of a piece of what AppendRecord has put together. More than maxUnpacked is refused by whoever unpacks it.
 func PackRecords(all []byte) []byte {
 	if len(all) == 0 {
 		return nil

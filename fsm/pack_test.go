@@ -76,22 +76,29 @@ func withoutDigest(t *testing.T, file []byte) []*musterv1.Record {
 	return records
 }
 
-// TestRestore_PackedRefused: what cannot be unpacked, or would take more room than a piece may, ends the restore.
+// TestRestore_PackedRefused: what cannot be unpacked, or would take more room than a piece may, ends the restore before it is looked at.
 func TestRestore_PackedRefused(t *testing.T) {
-	large := bytes.Repeat([]byte{0}, 300<<10)
-	for name, packed := range map[string]func(r *restoring) []byte{
-		"not packed":              func(*restoring) []byte { return []byte("not packed") },
-		"cut off":                 func(r *restoring) []byte { b := pack(r.records...); return b[:len(b)-1] },
-		"a record cut off":        func(*restoring) []byte { return s2.Encode(nil, []byte{5, 1, 2}) },
-		"a length without end":    func(*restoring) []byte { return s2.Encode(nil, bytes.Repeat([]byte{0xff}, 20)) },
-		"larger than a piece":     func(*restoring) []byte { return pack(large) },
-		"claims to be very large": func(*restoring) []byte { return protowire.AppendVarint(nil, 1<<40) },
-		"a record that is none":   func(*restoring) []byte { return pack([]byte{0xff}) },
+	const unpacking, reading = "piece 1 of the restore cannot be unpacked", "a record cannot be read"
+	for _, c := range []struct {
+		name   string
+		packed func(r *restoring) []byte
+		want   string
+	}{
+		{"not packed", func(*restoring) []byte { return []byte("not packed") }, unpacking},
+		{"cut off", func(r *restoring) []byte { b := pack(r.records...); return b[:len(b)-1] }, unpacking},
+		{"a record cut off", func(*restoring) []byte { return s2.Encode(nil, []byte{5, 1, 2}) }, unpacking},
+		{"a length without end", func(*restoring) []byte { return s2.Encode(nil, bytes.Repeat([]byte{0xff}, 20)) }, unpacking},
+		{"larger than a piece", func(*restoring) []byte { return pack(bytes.Repeat([]byte{0xff}, 256<<10+1)) }, unpacking},
+		{"claims to be large", func(*restoring) []byte { return protowire.AppendVarint(nil, 1<<31-1) }, unpacking},
+		{"as large as may be", func(*restoring) []byte { return pack(bytes.Repeat([]byte{0xff}, 256<<10)) }, reading},
+		{"a record that is none", func(*restoring) []byte { return pack([]byte{0xff}) }, reading},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			r := newRestoring(t)
 			require.Nil(t, r.begin("a", false).Body)
-			require.Equal(t, musterv1.Reason_REASON_BAD_STATE_FILE, r.packed("a", 1, packed(r)).GetRefusal().GetReason())
+			refusal := r.packed("a", 1, c.packed(r)).GetRefusal()
+			require.Equal(t, musterv1.Reason_REASON_BAD_STATE_FILE, refusal.GetReason())
+			require.Contains(t, refusal.GetMessage(), c.want)
 			require.False(t, r.State.Restoring())
 			require.Equal(t, 2, r.procs())
 		})
@@ -116,15 +123,29 @@ func TestRestore_PackedIsNew(t *testing.T) {
 	require.NotNil(t, r.commit("b").GetRestore())
 }
 
-// TestPackRecords_LargestRecord: one that is as large as any may be is a piece.
-func TestPackRecords_LargestRecord(t *testing.T) {
-	record := bytes.Repeat([]byte{7}, 256<<10)
-	n, err := s2.DecodedLen(pack(record))
-	require.NoError(t, err)
-	require.Equal(t, n, fsm.RecordSize(record))
-	r := newRestoring(t)
-	require.Nil(t, r.begin("a", false).Body)
-	require.Contains(t, r.packed("a", 1, pack(record)).GetRefusal().GetMessage(), "record", "it was unpacked, and is none")
-	require.NotContains(t, r.chunk("a", 2, nil).GetRefusal().GetMessage(), "unpacked")
+// TestRestore_NewerRules: while another node has yet to be upgraded, which would not know what a file follows, no node restores it. Before there were
+// packed pieces, each binary restored what it knew itself.
+func TestRestore_NewerRules(t *testing.T) {
+	newest := newRestoring(t)
+	for rules, accepted := range map[uint32]bool{1: false, 4: false, fsm.MachineVersion: true} {
+		r := &restoring{Machine: fsmtest.NewMachine(), records: newest.records, header: newest.header, trailer: newest.trailer}
+		r.MachineVersion = rules
+		r.Start(nil)
+		require.Nil(t, r.begin("a", true).Body)
+		out := r.chunk("a", 1, r.records)
+		if accepted {
+			require.NotNil(t, r.commit("a").GetRestore())
+			continue
+		}
+		require.Equal(t, "state file: follows rules of version 5, this binary knows 4: use a newer one", out.GetRefusal().GetMessage())
+		require.False(t, r.State.Restoring())
+		require.Equal(t, rules, r.State.MachineVersion())
+	}
+}
+
+// TestPackRecords_Nothing: a piece without records is no piece that is packed.
+func TestPackRecords_Nothing(t *testing.T) {
 	require.Nil(t, fsm.PackRecords(nil))
+	all := fsm.AppendRecord(nil, bytes.Repeat([]byte{7}, 300))
+	require.Len(t, all, fsm.RecordSize(bytes.Repeat([]byte{7}, 300)))
 }

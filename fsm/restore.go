@@ -68,10 +68,14 @@ func (s *State) applyRestoreBegin(b *musterv1.RestoreBegin) *musterv1.Outcome {
 		return refuse(musterv1.Reason_REASON_BAD_STATE_FILE,
 			"the file is of cluster %s, this is %s and has had worlds of its own: say `adopt` if you mean it", h.GetClusterId(), s.core.ClusterId)
 	}
-	s.staged = &staged{begin: b, sum: sha256.New(), lastNs: s.core.ClockNs, loading: newLoader()}
+	s.staged = &staged{begin: b, sum: sha256.New(), lastNs: s.core.ClockNs, loading: newLoader(s.restorable())}
 	s.entry.digest.message(b)
 	return &musterv1.Outcome{}
 }
+
+// restorable is the newest rules that a file may follow which is restored. It is not this binary's: another node, which has yet to be upgraded, has
+// to make the same of it. Before there were packed pieces, each binary accepted what it knew itself.
+func (s *State) restorable() uint32 { return max(s.core.MachineVersion, packedVersion-1) }
 
 // restoreSum is what a restore's id is remembered with: the file, not the attempt.
 func restoreSum(b *musterv1.RestoreBegin) []byte {

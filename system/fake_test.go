@@ -36,7 +36,13 @@ type fakeTerm struct {
 }
 
 func newFake(t testing.TB, settings *musterv1.Settings) (*fakeTerm, *fakeSessions, *System) {
+	return newFakeBy(t, fsm.MachineVersion, settings)
+}
+
+// newFakeBy is newFake of a state that follows the rules of a version.
+func newFakeBy(t testing.TB, rules uint32, settings *musterv1.Settings) (*fakeTerm, *fakeSessions, *System) {
 	f := &fakeTerm{machine: fsmtest.NewMachine()}
+	f.machine.MachineVersion = rules
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { f.cancel() })
 	f.machine.Start(settings)

@@ -65,7 +65,7 @@ func (s *System) stage(ctx context.Context, rid []byte, f *fsm.FileReader) (*mus
 			return p.await(0)
 		case err != nil:
 			return nil, err
-		case len(p.records)+fsm.RecordSize(body) > maxChunk:
+		case len(p.records) > 0 && len(p.records)+fsm.RecordSize(body) > maxChunk:
 			if out, err := p.send(ctx); err != nil || out.GetBody() != nil {
 				return out, err
 			}

@@ -51,6 +51,7 @@ var rules = []rule{
 	{packages: []string{"proto/wire/wiretest"}, may: []string{protobuf, testify, "std"}},
 
 	{packages: []string{"fsm/id"}, may: []string{"std"}, mayNot: impure},
+	// Of s2 only the functions for single blocks, which are pure.
 	{packages: []string{"fsm"}, may: []string{"fsm/id", "proto/muster/v1", "proto/wire", protobuf, "github.com/tidwall/btree", s2, "std"}, mayNot: impure},
 	{packages: []string{"fsm/fsmtest"}, may: []string{"fsm", "fsm/id", "proto/muster/v1", protobuf, testify, "std"}},
 

@@ -47,6 +47,7 @@ func (w *Writer) Text(number protowire.Number, text string) {
 	appendBytes(w, number, text)
 }
 
+// Bytes writes bytes.
 func (w *Writer) Bytes(number protowire.Number, b []byte) { appendBytes(w, number, b) }
 
 func appendBytes[T string | []byte](w *Writer, number protowire.Number, v T) {
@@ -103,7 +104,7 @@ func (w *Writer) known(m proto.Message) {
 	w.Fault = w.Fault || len(m.ProtoReflect().GetUnknown()) > 0
 }
 
-// Place writes the fields of a ProcRef.
+// Place writes the fields of a ProcRef, those that are known.
 func (w *Writer) Place(world string, role musterv1.Role, rank uint32, incarnation uint64) {
 	w.Text(1, world)
 	w.Number(2, uint64(role))
@@ -111,7 +112,7 @@ func (w *Writer) Place(world string, role musterv1.Role, rank uint32, incarnatio
 	w.Number(4, incarnation)
 }
 
-// Timeouts writes a field of those, unless they are nil.
+// Timeouts writes a field of those, with what is unknown in them, unless they are nil.
 func (w *Writer) Timeouts(number protowire.Number, t *musterv1.Timeouts) {
 	if t == nil {
 		return

@@ -19,10 +19,10 @@ func (w *Writer) entry(e *musterv1.Entry) {
 	w.Number(5, uint64(e.GetWallMs()))
 	for _, c := range e.GetCommands() {
 		at := w.Begin()
-		if join, ok := c.GetBody().(*musterv1.Command_Join); ok && join.Join != nil {
+		if body, ok := c.GetBody().(*musterv1.Command_Join); ok && body != nil && body.Join != nil {
 			w.known(c)
 			inside := w.Begin()
-			w.joinRequest(join.Join)
+			w.joinRequest(body.Join)
 			w.End(inside, 3)
 		} else {
 			w.message(c)
@@ -162,14 +162,14 @@ func (r *Reader) joinResponse(j *musterv1.JoinResponse) {
 
 // outcome of a join; of all else it is left to protobuf.
 func (w *Writer) outcome(o *musterv1.Outcome) {
-	join, ok := o.GetBody().(*musterv1.Outcome_Join)
-	if !ok || join.Join == nil {
+	body, ok := o.GetBody().(*musterv1.Outcome_Join)
+	if !ok || body == nil || body.Join == nil {
 		w.Fault = true
 		return
 	}
 	w.known(o)
 	at := w.Begin()
-	w.joinResponse(join.Join)
+	w.joinResponse(body.Join)
 	w.End(at, 2)
 }
 

@@ -29,8 +29,8 @@ func Size(m proto.Message) int {
 	case *musterv1.JoinRequest:
 		return joinRequestSize(m)
 	case *musterv1.Command:
-		if join, ok := m.GetBody().(*musterv1.Command_Join); ok && join.Join != nil {
-			return len(m.ProtoReflect().GetUnknown()) + tagSize + protowire.SizeBytes(joinRequestSize(join.Join))
+		if body, ok := m.GetBody().(*musterv1.Command_Join); ok && body != nil && body.Join != nil {
+			return len(m.ProtoReflect().GetUnknown()) + tagSize + protowire.SizeBytes(joinRequestSize(body.Join))
 		}
 	}
 	return options.Size(m)

@@ -41,6 +41,7 @@ func usual(t testing.TB) map[string]proto.Message {
 		"entry before 1970": &musterv1.Entry{StampNs: -1, WallMs: math.MinInt64},
 		"entry of all sorts": &musterv1.Entry{Commands: []*musterv1.Command{
 			{Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}}, commandOf(request), commandOf(&musterv1.JoinRequest{}), {},
+			{Body: (*musterv1.Command_Join)(nil)},
 			{Body: &musterv1.Command_Leave{Leave: wiretest.Fill(t, &musterv1.LeaveRequest{})}}, wiretest.Unknown(&musterv1.Command{}), commandOf(request),
 		}},
 	}
@@ -68,6 +69,7 @@ func unusual(t testing.TB) map[string]proto.Message {
 		"another outcome":       &musterv1.Outcome{Body: &musterv1.Outcome_Refusal{Refusal: wiretest.Fill(t, &musterv1.Refusal{})}},
 		"an outcome of nothing": &musterv1.Outcome{},
 		"nil in an outcome":     outcomeOf(nil),
+		"a nil outcome":         &musterv1.Outcome{Body: (*musterv1.Outcome_Join)(nil)},
 	}
 }
 
@@ -91,7 +93,7 @@ func TestAppend_AsProtobuf(t *testing.T) {
 		check(name, m)
 	}
 	for name, c := range map[string]*musterv1.Command{
-		"join": commandOf(wiretest.Fill(t, &musterv1.JoinRequest{})), "nil": commandOf(nil), "nothing": {}, "unknown": wiretest.Unknown(commandOf(&musterv1.JoinRequest{})),
+		"join": commandOf(wiretest.Fill(t, &musterv1.JoinRequest{})), "nil": commandOf(nil), "nil body": {Body: (*musterv1.Command_Join)(nil)}, "nothing": {}, "unknown": wiretest.Unknown(commandOf(&musterv1.JoinRequest{})),
 		"unknown inside": commandOf(wiretest.Unknown(&musterv1.JoinRequest{World: "w"})), "tick": {Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}},
 	} {
 		check("command "+name, c)

@@ -1,5 +1,6 @@
-// Package codec encodes messages for gRPC as package wire does. It is on the wire what gRPC's own codec for protobuf is, and takes its name, so that
-// one end may have this one and the other end the other.
+// Package codec encodes messages for gRPC as package wire does. What it writes is what gRPC's own codec for protobuf writes, and it has the name of
+// that, so that one end may have this one and the other end the other. (A client with it says "application/grpc+proto" where it would have said
+// "application/grpc", which is the same.)
 package codec
 
 import (
