@@ -1,8 +1,8 @@
 // Command throughput measures three servers and, in turn and several times over on the same disk, three etcd nodes with what comes next to
 // that: joins, supervision reports, and what watchers are told, with the processors and the memory that each costs; and fleets some of whose
 // procs die, and leases some of which are not kept alive, with what each takes in memory and how late it expires. Then a large fleet reports
-// to three servers, and a state as large is saved and restored. It prints a table; the last line is JSON. It is an error, with both printed,
-// where something happened to us that must not.
+// to three servers, and a state as large is saved and restored. It prints a table, and what falls short of what is wanted; the last line is
+// JSON. It is an error, with all of that printed, where something happened to us that must not.
 //
 // With -scale it measures fleets of several sizes instead, some of whose procs die, and a change of the leader with each, and writes a page
 // and a picture of that.
@@ -77,6 +77,8 @@ func (b *bench) run(ctx context.Context, rounds, procs int, reporting time.Durat
 	if rounds > 0 {
 		printRows(os.Stdout, rows)
 	}
+	sum.Short = sum.short()
+	printShort(os.Stdout, sum.Short)
 	if err := json.NewEncoder(os.Stdout).Encode(sum); err != nil {
 		return fmt.Errorf("printing the result: %w", err)
 	}
@@ -124,6 +126,8 @@ type summary struct {
 
 	// Rows are the table.
 	Rows []row `json:"rows"`
+	// Short is what falls short of what is wanted.
+	Short []string `json:"short,omitempty"`
 	// Again is what failed once and was measured once more.
 	Again []string `json:"measured_again,omitempty"`
 }
