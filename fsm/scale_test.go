@@ -73,7 +73,7 @@ func longestOfRestore(b *testing.B, m *fsmtest.Machine, file []byte) (longest ti
 	chunk := func(records [][]byte) {
 		seq++
 		apply(&musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{
-			RestoreId: []byte("r"), Seq: seq, Records: records,
+			RestoreId: []byte("r"), Seq: seq, Packed: pack(records...),
 		}}})
 	}
 	for some := range slices.Chunk(records, 1900) { // 256 KiB
