@@ -14,6 +14,7 @@ var ordinary = []string{
 	"failed to get previous log",
 	"failed to heartbeat to",
 	"failed to appendEntries to",
+	"failed to pipeline appendEntries",
 	"failed to make requestVote RPC",
 	"failed to pre-vote request",
 	"no known peers, aborting election",

@@ -18,7 +18,9 @@ func newStateRestore(c *cli) *cobra.Command {
 		Short: "Replace the state by a saved one; - is standard input",
 		Long: `Replace the state by a saved one; - is standard input.
 
-Everything that the cluster knows now is replaced. Procs that are in the file and still run go on as new incarnations.
+Everything that the cluster knows now is replaced. Procs that are in the file and still run go on, as new incarnations where they have joined by
+themselves. An agent whose host has joined again since the file was saved counts as restarted: what it runs is ended. Each restore has agents
+join again, so save the state behind one before you restore another time.
 
 It takes as long as it has to while the file is read on; --timeout bounds the whole where it is given.`,
 		Example: "  muster state restore muster.state",
@@ -36,7 +38,7 @@ It takes as long as it has to while the file is read on; --timeout bounds the wh
 			return c.restore(cmd, in, adopt)
 		},
 	}
-	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept a file of another cluster")
+	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept a file of another cluster, where this one has had worlds of its own")
 	return cmd
 }
 

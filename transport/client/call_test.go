@@ -85,6 +85,38 @@ func TestCall_RequestTooOld(t *testing.T) {
 	}
 }
 
+// Whoever has seen no number of the state asks for it before his first request, so that the cluster can tell that request from one that it has
+// forgotten, whatever becomes of the first attempt.
+func TestCall_FirstRequestOfAClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t, "n1")
+		views, issued := 0, []uint64{}
+		f.nodes["n1"].view = func(*musterv1.ViewRequest) (*musterv1.ViewResponse, error) {
+			if views++; views == 1 {
+				return nil, rpcstatus.New(musterv1.Reason_REASON_NO_LEADER, "none")
+			}
+			return &musterv1.ViewResponse{Number: 77}, nil
+		}
+		f.nodes["n1"].upsert = func(req *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
+			issued = append(issued, req.GetMeta().GetIssued())
+			if req.GetMeta().GetIssued() < 70 {
+				return nil, rpcstatus.Error(&musterv1.Refusal{Reason: musterv1.Reason_REASON_REQUEST_TOO_OLD, Message: "too old", Number: 78})
+			}
+			if len(issued) == 1 {
+				return nil, rpcstatus.New(musterv1.Reason_REASON_OUTCOME_UNKNOWN, "lost")
+			}
+			return &musterv1.UpsertWorldResponse{Number: 80}, nil
+		}
+		c := f.client(t, "n1")
+		for range 2 {
+			_, err := c.Cluster().UpsertWorld(t.Context(), upsert("a"))
+			require.NoError(t, err)
+		}
+		require.Equal(t, []uint64{77, 77, 80}, issued)
+		require.Equal(t, 2, views, "who has seen a number does not ask")
+	})
+}
+
 // A refusal by a rule is an answer: it is not asked again, and it settles what an earlier attempt left open.
 func TestCall_RefusalReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -114,6 +146,8 @@ func TestCall_NobodyAnswers(t *testing.T) {
 		require.ErrorIs(t, err, ErrNoAnswer)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.False(t, OutcomeUnknown(err), "nothing was sent: %v", err)
+		require.ErrorContains(t, err, "upsert world: ")
+		require.ErrorContains(t, err, "cannot connect", "why not: %v", err)
 	})
 }
 

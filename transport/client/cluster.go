@@ -19,9 +19,26 @@ type Cluster struct {
 	client *Client
 }
 
+// request is newRequest for a call that the cluster remembers. One that is sent before any number of the state was seen cannot be told from one that
+// was applied long ago and is forgotten by now; whoever has yet to see a number asks for it first, so that an attempt of unknown outcome can be
+// repeated. Only if the time ends in that, it is an error: nothing was sent.
+func (c *Cluster) request(ctx context.Context, op string, meta *musterv1.RequestMeta) (*request, error) {
+	if meta.GetIssued() == 0 && c.client.numbers.greatest() == 0 {
+		_, err := c.View(ctx, &musterv1.ViewRequest{PageSize: 1})
+		if failed := new(Error); errors.As(err, &failed) && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
+			failed.Op = op
+			return nil, failed
+		}
+	}
+	return c.client.newRequest(meta), nil
+}
+
 // UpsertWorld creates a world or confirms that it is as asked.
 func (c *Cluster) UpsertWorld(ctx context.Context, req *musterv1.UpsertWorldRequest) (*musterv1.UpsertWorldResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "upsert world", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "upsert world"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.UpsertWorldResponse, error) {
 			sent := proto.CloneOf(req)
@@ -32,7 +49,10 @@ func (c *Cluster) UpsertWorld(ctx context.Context, req *musterv1.UpsertWorldRequ
 
 // Stop begins to stop worlds or everything. The answer means that stopping has begun.
 func (c *Cluster) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv1.StopResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "stop", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "stop"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.StopResponse, error) {
 			sent := proto.CloneOf(req)
@@ -43,7 +63,10 @@ func (c *Cluster) Stop(ctx context.Context, req *musterv1.StopRequest) (*musterv
 
 // Restart has hosts run ranks again, under new incarnations. The answer means that they have been ordered to.
 func (c *Cluster) Restart(ctx context.Context, req *musterv1.RestartRequest) (*musterv1.RestartResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "restart", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "restart"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.RestartResponse, error) {
 			sent := proto.CloneOf(req)
@@ -54,7 +77,10 @@ func (c *Cluster) Restart(ctx context.Context, req *musterv1.RestartRequest) (*m
 
 // DeleteWorld forgets an ended world, every generation of it, before its retention is over.
 func (c *Cluster) DeleteWorld(ctx context.Context, req *musterv1.DeleteWorldRequest) (*musterv1.DeleteWorldResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "delete world", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "delete world"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.DeleteWorldResponse, error) {
 			sent := proto.CloneOf(req)
@@ -65,7 +91,10 @@ func (c *Cluster) DeleteWorld(ctx context.Context, req *musterv1.DeleteWorldRequ
 
 // Start makes a stopped system run again. The execution id is drawn here, once for all attempts, unless the caller gives one.
 func (c *Cluster) Start(ctx context.Context, req *musterv1.StartRequest) (*musterv1.StartResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "start", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	execution := req.GetExecutionId()
 	if execution == "" {
 		execution = hex.EncodeToString(newID()[:8])
@@ -78,7 +107,10 @@ func (c *Cluster) Start(ctx context.Context, req *musterv1.StartRequest) (*muste
 
 // Set changes settings of the cluster, all that are given or none. Who is there keeps the timeouts he has.
 func (c *Cluster) Set(ctx context.Context, req *musterv1.SetRequest) (*musterv1.SetResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "set", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "set"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.SetResponse, error) {
 			return musterv1grpc.NewClusterServiceClient(conn).Set(ctx, &musterv1.SetRequest{Meta: r.meta(), Changes: req.GetChanges()})
@@ -87,7 +119,10 @@ func (c *Cluster) Set(ctx context.Context, req *musterv1.SetRequest) (*musterv1.
 
 // ReleaseAlarm has the mass-expiry brake let go: whoever is silent expires.
 func (c *Cluster) ReleaseAlarm(ctx context.Context, req *musterv1.ReleaseAlarmRequest) (*musterv1.ReleaseAlarmResponse, error) {
-	r := c.client.newRequest(req.GetMeta())
+	r, err := c.request(ctx, "release alarm", req.GetMeta())
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "release alarm"}, r,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.ReleaseAlarmResponse, error) {
 			return musterv1grpc.NewClusterServiceClient(conn).ReleaseAlarm(ctx, &musterv1.ReleaseAlarmRequest{Meta: r.meta()})

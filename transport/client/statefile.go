@@ -60,10 +60,6 @@ func (c *Cluster) RestoreState(ctx context.Context, r io.Reader, adopt bool) (*m
 		// Only the leader serves it, and a pipe can be sent only once: better not to a follower.
 		_, _ = c.client.findLeader(ctx, false)
 	}
-	if c.client.numbers.greatest() == 0 {
-		// Nor can it be sent again with the number that a cluster which has forgotten requests asks for.
-		_, _ = c.Status(ctx, &musterv1.StatusRequest{})
-	}
 	source := &rewinder{r: r}
 	if seeker, ok := r.(io.Seeker); ok {
 		// A pipe is a file too, but one that cannot seek.
@@ -71,7 +67,10 @@ func (c *Cluster) RestoreState(ctx context.Context, r io.Reader, adopt bool) (*m
 			source.seeker, source.start = seeker, start
 		}
 	}
-	req := c.client.newRequest(nil)
+	req, err := c.request(ctx, "restore state", nil)
+	if err != nil {
+		return nil, err
+	}
 	return do(ctx, c.client, verb{op: "restore state", stream: true}, req,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (*musterv1.RestoreStateResponse, error) {
 			if err := source.rewind(); err != nil {
