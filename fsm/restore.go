@@ -73,8 +73,8 @@ func (s *State) applyRestoreBegin(b *musterv1.RestoreBegin) *musterv1.Outcome {
 	return &musterv1.Outcome{}
 }
 
-// restorable is the newest rules that a file may follow which is restored. It is not this binary's: another node, which has yet to be upgraded, has
-// to make the same of it. Before there were packed pieces, each binary accepted what it knew itself.
+// restorable is the newest version of the rules that a restored file may follow: that of the state, not that of this binary, since a node that has
+// yet to be upgraded must accept or refuse the same. (Up to the version before packed pieces binaries went by what they knew themselves.)
 func (s *State) restorable() uint32 { return max(s.core.MachineVersion, packedVersion-1) }
 
 // restoreSum is what a restore's id is remembered with: the file, not the attempt.

@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// million is the fleet and the state of which something is wanted that smaller ones have anyway, or cannot have.
+// million is how many procs a fleet and a state have of which we want a size or a time: smaller ones are done sooner, and a proc of theirs has a
+// greater share of what any server needs.
 const million = 1_000_000
 
 // want is what we want of a quantity: so much at least, or so much at most.
@@ -15,7 +16,7 @@ type want struct {
 	least, most float64               // one of them; the other is 0
 }
 
-// wants are of the machine with two cores for which they were set: a slower one has ratios as good, and falls short of numbers.
+// wants were set for a machine with two cores. On a slower one ratios can be reached all the same, rates and times perhaps not.
 var wants = []want{
 	{"joins to lease grants, boltdb", ratioOf("joins/s, boltdb : lease grants/s"), 1.5, 0},
 	{"joins to lease grants, wal", ratioOf("joins/s, wal : lease grants/s"), 2.4, 0},
