@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	musterv1 "muster/proto/muster/v1"
@@ -42,7 +44,7 @@ func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *mus
 	if known {
 		var slot Slot
 		slot, present = s.lookup(m)
-		if present != nil && !holds(j, present) {
+		if present != nil && !s.holds(j, present) {
 			if out := s.maySupersede(j, present, s.lastReport.at(slot)); out != nil {
 				return out
 			}
@@ -63,9 +65,12 @@ func (s *State) joinHost(j *musterv1.JoinRequest, m member, request uint64) *mus
 	return s.admitHost(w, m, j)
 }
 
-// holds: the caller is what is present, and was only silent.
-func holds(j *musterv1.JoinRequest, present *record) bool {
-	return j.Incarnation != 0 && j.Incarnation == present.incarnation
+// holds: the caller is what is present, and was only silent. It may have been something else since, in a history that a restore has undone.
+func (s *State) holds(j *musterv1.JoinRequest, present *record) bool {
+	if j.Incarnation == 0 {
+		return false
+	}
+	return j.Incarnation == present.incarnation || s.core.MachineVersion >= earlierVersion && slices.Contains(j.Earlier, present.incarnation)
 }
 
 // mayHost holds what depends on the world.
@@ -94,7 +99,7 @@ func (s *State) admitHost(w *world, m member, j *musterv1.JoinRequest) *musterv1
 	rec := s.joining(m, musterv1.Mode_MODE_MANAGED_BY_SYSTEM, j, w.rec.Timeouts)
 	kept := false
 	if present != nil {
-		kept = holds(j, present)
+		kept = s.holds(j, present)
 		s.supersede(w, m, slot, present)
 		if kept {
 			rec.highestOrder = present.highestOrder
@@ -178,7 +183,7 @@ func (s *State) hostRanksOver(w *world, host uint32, why string, rest func(Slot,
 func (s *State) joinAssigned(w *world, slot Slot, present *record, j *musterv1.JoinRequest) *musterv1.Outcome {
 	m, a := present.member(), present.assignment
 	byHost := j.HeldOrder != 0 && j.HeldOrder == a.Order
-	if a.State == musterv1.Assignment_STATE_ENDED || a.Order == 0 || !byHost && !holds(j, present) {
+	if a.State == musterv1.Assignment_STATE_ENDED || a.Order == 0 || !byHost && !s.holds(j, present) {
 		return refuse(musterv1.Reason_REASON_ALREADY_EXISTS,
 			"%s is run by the host on machine %q (incarnation %d): only the program that it has started may join as that", printMember(m),
 			present.machine(), present.incarnation)

@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/klauspost/compress/s2"
@@ -127,17 +128,17 @@ func TestRestore_PackedIsNew(t *testing.T) {
 // packed pieces, each binary restored what it knew itself.
 func TestRestore_NewerRules(t *testing.T) {
 	newest := newRestoring(t)
-	for rules, accepted := range map[uint32]bool{1: false, 4: false, fsm.MachineVersion: true} {
+	for rules, known := range map[uint32]uint32{1: 4, 4: 4, 5: 5, fsm.MachineVersion: fsm.MachineVersion} {
 		r := &restoring{Machine: fsmtest.NewMachine(), records: newest.records, header: newest.header, trailer: newest.trailer}
 		r.MachineVersion = rules
 		r.Start(nil)
 		require.Nil(t, r.begin("a", true).Body)
 		out := r.chunk("a", 1, r.records)
-		if accepted {
+		if known == fsm.MachineVersion {
 			require.NotNil(t, r.commit("a").GetRestore())
 			continue
 		}
-		require.Equal(t, "state file: follows rules of version 5, this binary knows 4: use a newer one", out.GetRefusal().GetMessage())
+		require.Equal(t, fmt.Sprintf("state file: follows rules of version %d, this binary knows %d: use a newer one", fsm.MachineVersion, known), out.GetRefusal().GetMessage())
 		require.False(t, r.State.Restoring())
 		require.Equal(t, rules, r.State.MachineVersion())
 	}

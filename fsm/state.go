@@ -10,7 +10,7 @@ import (
 )
 
 // MachineVersion is the newest set of rules that this binary knows.
-const MachineVersion = packedVersion
+const MachineVersion = earlierVersion
 
 const (
 	// firstMachineVersion is what a cluster begins with whose first leader does not say what it knows.
@@ -23,6 +23,8 @@ const (
 	claimsVersion = 4
 	// packedVersion brought pieces of a restore that are compressed.
 	packedVersion = 5
+	// earlierVersion brought joins that name earlier incarnations of the caller, by which a state from before an earlier restore knows it.
+	earlierVersion = 6
 )
 
 // Slot is the place of a member in this State's table. Slots differ between replicas and never enter the log.

@@ -42,7 +42,7 @@ func NewGenerator(seed uint64) *Generator {
 		g.ending = 60
 	}
 	g.MachineVersion = fsm.MachineVersion
-	if g.rng.IntN(4) == 0 {
+	if g.rng.IntN(3) == 0 {
 		g.MachineVersion = 1 + g.rng.Uint32N(fsm.MachineVersion-1)
 	}
 	g.Start(s)

@@ -76,6 +76,10 @@ func (g *Generator) hostJoin() *musterv1.JoinRequest {
 	if h := g.host(); g.rng.IntN(3) == 0 {
 		j.World, j.Rank, j.Incarnation, j.AssignRank = h.World, h.Rank, h.Incarnation, false
 	}
+	if h := g.host(); g.rng.IntN(6) == 0 {
+		j.World, j.Rank, j.Incarnation, j.AssignRank = h.World, h.Rank, g.issued(), false
+		j.Earlier = []uint64{g.issued(), h.Incarnation}
+	}
 	return j
 }
 
@@ -85,8 +89,8 @@ func (g *Generator) heldJoin() *musterv1.JoinRequest {
 	j.World, j.Rank, j.Mode = run.Proc.World, run.Proc.Rank, musterv1.Mode_MODE_UNSPECIFIED
 	if g.rng.IntN(2) == 0 {
 		j.HeldOrder = run.Order
-	} else {
-		j.Incarnation = run.Proc.Incarnation
+	} else if j.Incarnation = run.Proc.Incarnation; g.rng.IntN(6) == 0 {
+		j.Incarnation, j.Earlier = g.issued(), []uint64{run.Proc.Incarnation}
 	}
 	return j
 }

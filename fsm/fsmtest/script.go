@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //
 //	term                               a new leadership term
 //	at 5s                              what follows is stamped 5 s
+//	save A · restore A                 the state as it is, under a name; that again, and a term in it
 //	join w/0 [key=K nonce=N mode=detached|managing takeover gone=I issued=N address=A]
 //	leave w/0
 //	upsert w shape=2,3|open [lease=5s report=1s start=… eviction=… proc=2s id=R issued=N replace label=k:v revision=N]
@@ -37,8 +38,8 @@ var update = flag.Bool("update", false, "write what scripts print instead of com
 //	expire w/0 … · due start|eviction w · due stop N · due ended GENERATION
 //	stop w … [id=R issued=N timeout=5s reason=R] · stop everything
 //	stopresult w/0 OPERATION
-//	join host:w/0 | host:w [key=K inc=N]    a host; without a rank it is given one; inc: the incarnation it holds
-//	join w/0 inc=N | held=ORDER             a program that a host started, or its host for it
+//	join host:w/0 | host:w [key=K inc=N earlier=N,N]    a host; without a rank it is given one; inc: the incarnation it holds, earlier: those before
+//	join w/0 inc=N [earlier=N,N] | held=ORDER    a program that a host started, or its host for it
 //	upsert w shape=8 per=4 exec [port=P ready=join keep stops]
 //	hello host:w/0 … [order=N port=P held=0:ORDER,1:ORDER:CODE]
 //	confirm host:w/0 N [port=P]
@@ -57,7 +58,7 @@ func Run(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &script{Machine: NewMachine(), present: map[string]*musterv1.ProcRef{}}
+	s := &script{Machine: NewMachine(), present: map[string]*musterv1.ProcRef{}, saved: map[string]*file{}}
 	var out bytes.Buffer
 	for n, line := range strings.Split(strings.TrimRight(string(src), "\n"), "\n") {
 		if strings.HasPrefix(line, "    ") {
@@ -106,6 +107,7 @@ type script struct {
 	present map[string]*musterv1.ProcRef
 	nonces  int
 	ids     int
+	saved   map[string]*file
 }
 
 // roundTrip checks the state, and that it survives being saved.
@@ -142,6 +144,10 @@ func (s *script) line(line string) (string, error) {
 		d, err := time.ParseDuration(words[1])
 		s.ClockNs = int64(d)
 		return "", err
+	case "save":
+		return "", s.save(words[1])
+	case "restore":
+		return s.restore(words[1])
 	case "view":
 		return s.view(len(words) > 1), nil
 	case "events":
@@ -191,6 +197,35 @@ func (s *script) line(line string) (string, error) {
 		e.Epoch--
 	}
 	return s.print(s.Append(e)), nil
+}
+
+func (s *script) save(name string) error {
+	b, err := Encode(s.State)
+	if err != nil {
+		return err
+	}
+	f := &file{}
+	f.records, f.header, f.trailer = Records(b)
+	s.saved[name] = f
+	return nil
+}
+
+func (s *script) restore(name string) (string, error) {
+	f := s.saved[name]
+	if f == nil {
+		return "", fmt.Errorf("nothing was saved as %s", name)
+	}
+	id := []byte(name)
+	out := s.Apply(
+		&musterv1.Command{Body: &musterv1.Command_RestoreBegin{RestoreBegin: &musterv1.RestoreBegin{Meta: s.meta(nil), RestoreId: id, Header: f.header}}},
+		&musterv1.Command{Body: &musterv1.Command_RestoreChunk{RestoreChunk: &musterv1.RestoreChunk{RestoreId: id, Seq: 1, Records: f.records}}},
+		&musterv1.Command{Body: &musterv1.Command_RestoreCommit{RestoreCommit: &musterv1.RestoreCommit{RestoreId: id, Trailer: f.trailer}}})
+	restored := out[len(out)-1].GetRestore()
+	if restored == nil {
+		return "", fmt.Errorf("not restored: %v", out)
+	}
+	s.Start(nil)
+	return fmt.Sprintf("restored %d worlds, %d procs, epoch %d\n", restored.Worlds, restored.Procs, restored.Number), nil
 }
 
 func (s *script) print(a fsm.Applied) string {

@@ -98,6 +98,10 @@ func (s *script) join(name string, o options) *musterv1.JoinRequest {
 	}
 	j.AssignRank = p.Role == musterv1.Role_ROLE_HOST && !strings.Contains(name, "/")
 	j.Incarnation, j.HeldOrder = o.number("inc", 0), o.number("held", 0)
+	for _, one := range strings.FieldsFunc(o["earlier"], func(r rune) bool { return r == ',' }) {
+		n, _ := strconv.ParseUint(one, 10, 64)
+		j.Earlier = append(j.Earlier, n)
+	}
 	if o.has("key") {
 		j.Key, j.Machine = o["key"], o["key"]
 	}

@@ -62,6 +62,7 @@ func (r *Reader) entry(e *musterv1.Entry) {
 
 func (w *Writer) joinRequest(j *musterv1.JoinRequest) {
 	w.known(j)
+	w.Fault = w.Fault || len(j.GetEarlier()) > 0 // few have them
 	w.Text(1, j.GetWorld())
 	w.Number(2, uint64(j.GetRole()))
 	w.Number(3, uint64(j.GetRank()))
@@ -82,6 +83,9 @@ func (w *Writer) joinRequest(j *musterv1.JoinRequest) {
 }
 
 func joinRequestSize(j *musterv1.JoinRequest) int {
+	if len(j.GetEarlier()) > 0 {
+		return options.Size(j)
+	}
 	n := len(j.ProtoReflect().GetUnknown()) +
 		sizeOfBytes(len(j.GetWorld())) + sizeOfNumber(uint64(j.GetRole())) + sizeOfNumber(uint64(j.GetRank())) +
 		sizeOfNumber(protowire.EncodeBool(j.GetAssignRank())) + sizeOfBytes(len(j.GetKey())) + sizeOfBytes(len(j.GetMachine())) +

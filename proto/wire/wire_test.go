@@ -21,9 +21,16 @@ func outcomeOf(j *musterv1.JoinResponse) *musterv1.Outcome {
 	return &musterv1.Outcome{Body: &musterv1.Outcome_Join{Join: j}}
 }
 
+// joinRequest has all fields that are written by hand.
+func joinRequest(t testing.TB) *musterv1.JoinRequest {
+	j := wiretest.Fill(t, &musterv1.JoinRequest{})
+	j.Earlier = nil
+	return j
+}
+
 // usual are messages as they travel, which must not be left to protobuf.
 func usual(t testing.TB) map[string]proto.Message {
-	request, response := wiretest.Fill(t, &musterv1.JoinRequest{}), wiretest.Fill(t, &musterv1.JoinResponse{})
+	request, response := joinRequest(t), wiretest.Fill(t, &musterv1.JoinResponse{})
 	messages := map[string]proto.Message{
 		"request":           request,
 		"response":          response,
@@ -56,10 +63,12 @@ func usual(t testing.TB) map[string]proto.Message {
 
 // unusual are messages of the same types that are left to protobuf.
 func unusual(t testing.TB) map[string]proto.Message {
-	request, response := wiretest.Fill(t, &musterv1.JoinRequest{}), wiretest.Fill(t, &musterv1.JoinResponse{})
+	request, response := joinRequest(t), wiretest.Fill(t, &musterv1.JoinResponse{})
 	place := proto.CloneOf(response)
 	wiretest.Unknown(place.Proc)
 	return map[string]proto.Message{
+		"earlier":               wiretest.Fill(t, &musterv1.JoinRequest{}),
+		"earlier in an entry":   &musterv1.Entry{Commands: []*musterv1.Command{commandOf(request), commandOf(&musterv1.JoinRequest{Earlier: []uint64{1, 1 << 60}})}},
 		"unknown in a request":  wiretest.Unknown(proto.CloneOf(request)),
 		"unknown in a response": wiretest.Unknown(proto.CloneOf(response)),
 		"unknown in a place":    place,
@@ -93,7 +102,7 @@ func TestAppend_AsProtobuf(t *testing.T) {
 		check(name, m)
 	}
 	for name, c := range map[string]*musterv1.Command{
-		"join": commandOf(wiretest.Fill(t, &musterv1.JoinRequest{})), "nil": commandOf(nil), "nil body": {Body: (*musterv1.Command_Join)(nil)}, "nothing": {}, "unknown": wiretest.Unknown(commandOf(&musterv1.JoinRequest{})),
+		"join": commandOf(joinRequest(t)), "earlier": commandOf(wiretest.Fill(t, &musterv1.JoinRequest{})), "nil": commandOf(nil), "nil body": {Body: (*musterv1.Command_Join)(nil)}, "nothing": {}, "unknown": wiretest.Unknown(commandOf(&musterv1.JoinRequest{})),
 		"unknown inside": commandOf(wiretest.Unknown(&musterv1.JoinRequest{World: "w"})), "tick": {Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}},
 	} {
 		check("command "+name, c)
@@ -167,6 +176,7 @@ func TestUnmarshal_Empties(t *testing.T) {
 		"by protobuf": append(wiretest.Marshal(t, &musterv1.JoinRequest{Rank: 3}), wiretest.Marshal(t, &musterv1.JoinRequest{World: "new", Rank: 0})...),
 	} {
 		m := wiretest.Fill(t, &musterv1.JoinRequest{})
+		require.NotEmpty(t, m.Earlier)
 		require.NoError(t, Unmarshal(b, m), name)
 		want := &musterv1.JoinRequest{}
 		require.NoError(t, proto.Unmarshal(b, want), name)
@@ -176,7 +186,7 @@ func TestUnmarshal_Empties(t *testing.T) {
 
 // strange are bytes that Append would not have written, of which protobuf makes something or nothing.
 func strange(t testing.TB) map[string][]byte {
-	request := wiretest.Marshal(t, wiretest.Fill(t, &musterv1.JoinRequest{}))
+	request := wiretest.Marshal(t, joinRequest(t))
 	number := func(n protowire.Number, v uint64) []byte {
 		return protowire.AppendVarint(protowire.AppendTag(nil, n, protowire.VarintType), v)
 	}

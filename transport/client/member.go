@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +39,7 @@ type Member struct {
 	joined   *musterv1.JoinResponse
 	lease    time.Time
 	leaving  bool
+	earlier  []uint64 // the incarnations before the present one, of who says what it holds
 	highest  uint64
 	stop     stopping
 	failures failures
@@ -64,10 +67,17 @@ func newMember(c *Client, cfg MemberConfig, handlers map[listening]MessageHandle
 	return m
 }
 
+// mostEarlier is how many incarnations before the present one a join names, as many as servers take. A member gets another one when it has
+// expired and when a state is restored.
+const mostEarlier = 256
+
 // become takes a new membership.
 func (m *Member) become(now membership) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if before := cmp.Or(m.joined.GetProc().GetIncarnation(), m.cfg.Incarnation); before != 0 && before != now.GetProc().GetIncarnation() {
+		m.earlier = append(m.earlier[max(0, len(m.earlier)+1-mostEarlier):], before)
+	}
 	m.joined = now.JoinResponse
 	m.lease = now.sent.Add(time.Duration(now.GetTimeouts().GetLeaseNs()))
 	// Orders have numbers of the state: what was accepted as an earlier incarnation is below whatever comes.
@@ -271,11 +281,14 @@ func (m *Member) rejoin(expired bool) error {
 	return nil
 }
 
-// rejoinRequest says what a host, or a program that a host has started, holds: that is what it goes on as.
+// rejoinRequest says what a host, or a program that a host has started, holds: that is what it goes on as. The state may be an old one that was
+// restored, and know the member as what it was then.
 func (m *Member) rejoinRequest() *musterv1.JoinRequest {
 	req := m.cfg.request()
 	if m.host != nil || m.cfg.Incarnation != 0 {
-		req.Incarnation = m.Incarnation()
+		m.mu.Lock()
+		req.Incarnation, req.Earlier = m.joined.GetProc().GetIncarnation(), slices.Clone(m.earlier)
+		m.mu.Unlock()
 	}
 	return req
 }

@@ -163,6 +163,57 @@ func TestMember_RejoinsWithoutStopping(t *testing.T) {
 	}
 }
 
+// Whoever says what it holds says what it was before, too, as much as servers take: a state that is restored may know it as that. Nobody else does.
+func TestMember_NamesItsEarlierIncarnations(t *testing.T) {
+	var heard timeline
+	const last = 801
+	for name, test := range map[string]struct {
+		cfg  MemberConfig
+		want []uint64 // in the third join again
+	}{
+		"host":                       {MemberConfig{Role: musterv1.Role_ROLE_HOST, Host: newRecorder(&heard)}, []uint64{501, 502}},
+		"program":                    {MemberConfig{Incarnation: 400}, []uint64{400, 501, 502}},
+		"program that claimed":       {MemberConfig{Incarnation: 501}, []uint64{501, 502}},
+		"member that nobody started": {MemberConfig{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t, "n1")
+				n1 := f.nodes["n1"]
+				n1.admit(501)
+				f.lead("n1", 100, 2, "n1")
+				n1.session = func(s *fakeSession) error {
+					return s.serve(100, 2, func(message *musterv1.SessionRequest) error {
+						proc := message.GetHello().GetMembers()[0].GetProc()
+						if proc.GetIncarnation() == last {
+							return nil
+						}
+						return s.verdict(proc, musterv1.Verdict_KIND_REJOIN, 0)
+					})
+				}
+				m := joinW(t, f.client(t, "n1"), test.cfg)
+				for m.Incarnation() != last {
+					time.Sleep(time.Second)
+				}
+				joins := n1.joinsSeen()
+				require.Len(t, joins, 301)
+				require.Equal(t, test.want, joins[3].GetEarlier())
+				if test.want == nil {
+					require.Zero(t, joins[3].GetIncarnation())
+					require.Empty(t, joins[300].GetEarlier())
+				} else {
+					require.Equal(t, uint64(503), joins[3].GetIncarnation())
+					require.Equal(t, uint64(800), joins[300].GetIncarnation())
+					require.Len(t, joins[300].GetEarlier(), 256)
+					require.Equal(t, uint64(544), joins[300].GetEarlier()[0])
+					require.Equal(t, uint64(799), joins[300].GetEarlier()[255])
+				}
+				require.NoError(t, m.Leave(t.Context()))
+			})
+		})
+	}
+}
+
 // Superseded, ended, unknown: the member ends, with a typed error.
 func TestMember_VerdictsThatEnd(t *testing.T) {
 	for kind, text := range map[musterv1.Verdict_Kind]string{

@@ -21,6 +21,7 @@ const (
 	maxText    = 1024
 	maxKey     = 256
 	maxMachine = 256
+	maxEarlier = 256
 	maxDims    = 16
 	idLength   = 16
 )

@@ -24,6 +24,9 @@ func checkJoin(q *musterv1.JoinRequest) error {
 	if q.GetKey() == "" {
 		return invalid("key", "is empty: say who may hold the rank, for example the machine's name")
 	}
+	if len(q.GetEarlier()) > maxEarlier {
+		return invalid("earlier", "%d incarnations: name the last %d", len(q.GetEarlier()), maxEarlier)
+	}
 	if q.GetAddress() != "" {
 		if err := id.ValidateAddress(q.GetAddress()); err != nil {
 			return invalid("address", "%v", err)

@@ -136,7 +136,8 @@ func TestForm_Join(t *testing.T) {
 	}
 	checkForms(t, host, checkJoin, []form[q]{
 		{"a rank of its own", func(q q) { q.AssignRank, q.Rank = false, 3 }, "", ""},
-		{"again", func(q q) { q.Incarnation = 7 }, "", ""},
+		{"again", func(q q) { q.Incarnation, q.Earlier = 7, make([]uint64, 256) }, "", ""},
+		{"again and again", func(q q) { q.Incarnation, q.Earlier = 7, make([]uint64, 257) }, "earlier", "the last 256"},
 		{"managed by the system", func(q q) { q.Mode = musterv1.Mode_MODE_MANAGED_BY_SYSTEM }, "", ""},
 		{"managing the system", func(q q) { q.Mode = musterv1.Mode_MODE_MANAGING_SYSTEM }, "mode", "hosts are always managed"},
 		{"detached", func(q q) { q.Mode = musterv1.Mode_MODE_DETACHED }, "mode", "hosts are always managed"},

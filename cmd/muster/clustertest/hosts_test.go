@@ -275,6 +275,46 @@ func TestHost_ExitIsToldOverARestore(t *testing.T) {
 	})
 }
 
+// TestHost_RunsOnOverRestores: each restore has agents join again, as new incarnations. Whichever file comes next, what they run goes on: from before
+// all of them, from between, the same twice.
+func TestHost_RunsOnOverRestores(t *testing.T) {
+	Bubble(t, nil, func(t *testing.T, c *Cluster) {
+		cl := c.Client()
+		agents := map[string]*Agent{"a": NewAgent().Join(t, c, "w", "a"), "b": NewAgent().Join(t, c, "w", "b")}
+		CreateGang(t, cl, "w", 4, 2, nil)
+		c.AwaitStatus(cl, "w", musterv1.Status_STATUS_LIVE)
+		var first, between bytes.Buffer
+		save(t, cl, &first)
+		for i, file := range []*bytes.Buffer{&first, &first, nil, &first, &between, &between, &first} {
+			if file == nil {
+				save(t, cl, &between)
+				continue
+			}
+			before := map[string]uint64{}
+			for name, a := range agents {
+				before[name] = a.Member.Incarnation()
+			}
+			require.NoError(t, restore(Within(t, Patience), cl, file.Bytes()))
+			for name, a := range agents {
+				c.Eventually("the new incarnation", func() bool { return a.Member.Incarnation() != before[name] })
+			}
+			time.Sleep(30 * time.Second)
+			require.Equal(t, musterv1.Status_STATUS_LIVE, StatusOf(c, cl, "w"), "restore %d: %s", i, Condition(c, cl, "w").Reason)
+		}
+		for _, a := range agents {
+			require.NoError(t, a.Member.Err())
+			spawned, stopped, killed := a.Counts()
+			require.Len(t, spawned, 2)
+			for rank, n := range spawned {
+				require.Equal(t, 1, n, "rank %d", rank)
+			}
+			require.Empty(t, stopped)
+			require.Empty(t, killed)
+		}
+		c.RequireConverged()
+	})
+}
+
 // TestHost_TellsOfFailedActors: a host that runs its ranks within itself tells which actors of them have failed: that rank is not healthy any
 // more, once, though the leader dies before anybody has heard it.
 func TestHost_TellsOfFailedActors(t *testing.T) {

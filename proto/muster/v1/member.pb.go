@@ -120,7 +120,10 @@ type JoinRequest struct {
 	HolderGone uint64 `protobuf:"varint,14,opt,name=holder_gone,json=holderGone,proto3" json:"holder_gone,omitempty"`
 	// Not 0: a host joins this rank again, whose program it runs under this spawn order. The rank takes a new incarnation, the
 	// program goes on.
-	HeldOrder     uint64 `protobuf:"varint,15,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
+	HeldOrder uint64 `protobuf:"varint,15,opt,name=held_order,json=heldOrder,proto3" json:"held_order,omitempty"`
+	// Beside an incarnation: those that the caller held before it, the last 256 of them. A state that was restored may know the caller by one of
+	// them: what it held as that, it holds still.
+	Earlier       []uint64 `protobuf:"varint,16,rep,packed,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -258,6 +261,13 @@ func (x *JoinRequest) GetHeldOrder() uint64 {
 		return x.HeldOrder
 	}
 	return 0
+}
+
+func (x *JoinRequest) GetEarlier() []uint64 {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
 }
 
 // JoinResponse is a membership.
@@ -2375,7 +2385,7 @@ var File_muster_v1_member_proto protoreflect.FileDescriptor
 
 const file_muster_v1_member_proto_rawDesc = "" +
 	"\n" +
-	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x15muster/v1/relay.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xbf\x03\n" +
+	"\x16muster/v1/member.proto\x12\tmuster.v1\x1a\x16muster/v1/reason.proto\x1a\x15muster/v1/relay.proto\x1a\x16muster/v1/system.proto\x1a\x15muster/v1/world.proto\"\xd9\x03\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05world\x18\x01 \x01(\tR\x05world\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.muster.v1.RoleR\x04role\x12\x12\n" +
@@ -2395,7 +2405,8 @@ const file_muster_v1_member_proto_rawDesc = "" +
 	"\vholder_gone\x18\x0e \x01(\x04R\n" +
 	"holderGone\x12\x1d\n" +
 	"\n" +
-	"held_order\x18\x0f \x01(\x04R\theldOrder\"\xf7\x01\n" +
+	"held_order\x18\x0f \x01(\x04R\theldOrder\x12\x18\n" +
+	"\aearlier\x18\x10 \x03(\x04R\aearlier\"\xf7\x01\n" +
 	"\fJoinResponse\x12&\n" +
 	"\x04proc\x18\x01 \x01(\v2\x12.muster.v1.ProcRefR\x04proc\x12/\n" +
 	"\btimeouts\x18\x02 \x01(\v2\x13.muster.v1.TimeoutsR\btimeouts\x12\x1e\n" +
