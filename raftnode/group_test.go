@@ -241,6 +241,7 @@ func TestGroup_WithdrawnBeforeSealing(t *testing.T) {
 
 // adder seals lines of its own.
 type adder struct {
+	gate    *gate // may be nil
 	mu      sync.Mutex
 	own     []string
 	settled []string
@@ -249,6 +250,9 @@ type adder struct {
 }
 
 func (a *adder) Seal(e *musterv1.Entry, room int) func([]*musterv1.Outcome, error) {
+	if a.gate != nil {
+		a.gate.Seal(e, room)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls++
@@ -289,6 +293,47 @@ func TestGroup_SealerAddsItsOwn(t *testing.T) {
 		require.Equal(t, []string{"<nil>", "<nil>", "tick", "<nil>", "verdict"}, a.settled)
 		require.Equal(t, 256<<10, a.rooms[0])
 		require.Less(t, a.rooms[2], 256<<10)
+	})
+}
+
+// However many requests wait, and however great one is, a quarter of an entry is the Sealer's: liveness does not stand behind bulk.
+func TestGroup_LeavesRoomForTheSealer(t *testing.T) {
+	a := &adder{}
+	cfg := raftnodetest.Config{Nodes: 1, Sealer: func(*raftnodetest.Member, *raftnode.Term) raftnode.Sealer {
+		a.gate = newGate() // in the bubble
+		return a
+	}}
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		leader := c.Leader()
+		a.gate.hold.Store(true)
+		leader.Term().Poke()
+		<-a.gate.at
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				_, err := leader.Term().Propose(context.Background(), line(strings.Repeat("x", 10<<10)))
+				require.NoError(t, err)
+			})
+		}
+		synctest.Wait()
+		a.mu.Lock()
+		a.rooms = nil
+		a.mu.Unlock()
+		a.gate.hold.Store(false)
+		a.gate.pass <- struct{}{}
+		wg.Wait()
+		write(t, c, strings.Repeat("y", 300<<10))
+		require.Len(t, lines(leader), 101)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		full := 0
+		for _, room := range a.rooms {
+			require.GreaterOrEqual(t, room, 64<<10)
+			if room < 80<<10 {
+				full++
+			}
+		}
+		require.GreaterOrEqual(t, full, 5, "%v", a.rooms)
 	})
 }
 
