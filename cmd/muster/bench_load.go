@@ -68,7 +68,11 @@ without --keep. The last line is JSON.`,
 			if err != nil {
 				return err
 			}
-			return tellLoad(c.printer(cmd), r, "%d joins in %.1f s, %.0f a second", r.Joins, r.Seconds, r.PerSecond)
+			p := c.printer(cmd)
+			if err := tellSpread(p, spreadOf{"join", r.Spread, r.Histogram}); err != nil {
+				return err
+			}
+			return tellLoad(p, r, "%d joins in %.1f s, %.0f a second", r.Joins, r.Seconds, r.PerSecond)
 		},
 	}
 	f.lasting(cmd, 10*time.Second, "how long")
@@ -107,7 +111,11 @@ removed afterwards without --keep. The last line is JSON.`,
 			if err != nil {
 				return err
 			}
-			return tellLoad(c.printer(cmd), r, "%d reports of a proc in %.1f s, %.0f a second", r.Reports, r.Seconds, r.PerSecond)
+			p := c.printer(cmd)
+			if err := tellSpread(p, spreadOf{"report until acknowledged", r.Spread, r.Histogram}); err != nil {
+				return err
+			}
+			return tellLoad(p, r, "%d reports of a proc in %.1f s, %.0f a second", r.Reports, r.Seconds, r.PerSecond)
 		},
 	}
 	f.lasting(cmd, 10*time.Second, "how long")

@@ -297,12 +297,11 @@ func (s *tutorial) bench() {
 	s.verb("bench soak")
 	s.measured("muster bench soak --duration 2s")
 	s.verb("bench joins")
-	s.prose("This and what follows load the cluster that runs.")
+	s.prose("This and what follows load the cluster that runs. How far they are is told each second; of each histogram one line is shown here.")
 	s.measured("muster bench joins --count 100")
 	s.verb("bench reports")
 	s.measured("muster bench reports --sessions 10 --procs 1 --duration 1s")
 	s.verb("bench fleet")
-	s.prose("Of each histogram one line is shown here.")
 	s.measured("muster bench fleet --procs 200 --sessions 4 --interval 2s --duration 3s")
 	s.verb("bench reads")
 	s.measured("muster bench reads --callers 4 --procs 50 --duration 500ms")
@@ -319,7 +318,7 @@ func (s *tutorial) measured(line string) {
 	for _, r := range [][2]string{
 		{`(?m)^(without|muster:) .*\n`, ""}, // there was a slow write on the disk, or an election
 		{`-?\d+\.\d+`, "0.0"}, {`(_ms":)-?[\d.]+`, "${1}0.0"}, {`(slow_disk":|writes":|elections: )\d+`, "${1}0"},
-		{`\d+ writes`, "0 writes"}, {`(?m)^\d+ \D+, \d+ in the last second\n`, ""}, {`\d+ (joins|reports|gets|pages|stale reads|events came|bytes)`, "0 $1"}, {`\d+ a second`, "0 a second"},
+		{`\d+ writes`, "0 writes"}, {`(?m)^(\[[#.]+\] +\d+ % )?\d+ \D+, \d+ in the last second\n`, ""}, {`\d+ (joins|reports|gets|pages|stale reads|events came|bytes)`, "0 $1"}, {`\d+ a second`, "0 a second"},
 		{`("(?:joins|reports|per_second|joins_per_second|reads|failed|events|delivered|bytes)":)\d+`, "${1}0"}, {`(_s":)[\d.]+`, "${1}0.0"},
 		{`(?m)(?:^ +[\d.-]+ ms \| .*\n)+`, "       0-0 ms | ######################################## 0\n"}, {`(seconds":)[\d.]+`, "${1}0.0"}, {`: n\d, `, ": n1, "}, {`(?m)  +`, "  "},
 	} {

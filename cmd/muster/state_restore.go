@@ -26,16 +26,18 @@ It takes as long as it has to while the file is read on; --timeout bounds the wh
 		Example: "  muster state restore muster.state",
 		Args:    exactly("one file, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				file, err := os.Open(args[0])
-				if err != nil {
-					return fmt.Errorf("restoring the state: %w", err)
-				}
-				defer file.Close()
-				in = file
+			if args[0] == "-" {
+				return c.restore(cmd, cmd.InOrStdin(), adopt)
 			}
-			return c.restore(cmd, in, adopt)
+			file, err := os.Open(args[0])
+			if err != nil {
+				return fmt.Errorf("restoring the state: %w", err)
+			}
+			defer file.Close()
+			if err := c.restore(cmd, file, adopt); err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&adopt, "adopt", false, "accept a file of another cluster, where this one has had worlds of its own")
@@ -50,7 +52,8 @@ func (c *cli) restore(cmd *cobra.Command, in io.Reader, adopt bool) error {
 		}
 		p := c.printer(cmd)
 		return p.message(answer, func() error {
-			return p.line("Restored %d worlds with %d procs; the epoch is %d.", answer.GetWorlds(), answer.GetProcs(), answer.GetNumber())
+			return p.line("Restored %s with %s; the epoch is %d.", counted(answer.GetWorlds(), "world"), counted(answer.GetProcs(), "proc"),
+				answer.GetNumber())
 		})
 	})
 }

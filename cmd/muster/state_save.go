@@ -48,6 +48,9 @@ It takes as long as it has to while something comes; --timeout bounds the whole 
 func saveFile(name string, save func(io.Writer) (int64, error)) (size int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
+		if where := new(os.PathError); errors.As(err, &where) {
+			where.Path = name // and not the one beside it, which nobody asked for
+		}
 		return 0, fmt.Errorf("saving the state: %w", err)
 	}
 	defer func() {

@@ -44,6 +44,14 @@ func joinedText(world *musterv1.WorldView) string {
 	return fmt.Sprintf("(%d/%d joined)", world.GetJoined(), world.GetWanted())
 }
 
+// counted is so many things: 1 world, 2 worlds.
+func counted(n uint32, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 // outOf is a count with what is wanted: 5/6, or 5 where that is open.
 func outOf(count, wanted uint32) string {
 	if wanted == 0 {

@@ -157,7 +157,7 @@ func (f *crews) measure(ctx, reporting context.Context) (_ Fleet, began time.Tim
 	defer cancel()
 	dying := time.AfterFunc(f.cfg.Duration/2, f.kill)
 	defer dying.Stop()
-	f.t.report(telling, "reports", f.reports.Load)
+	f.t.report(telling, "reports", f.reports.Load, goal{d: f.cfg.Duration})
 	<-telling.Done()
 	if ctx.Err() != nil {
 		return Fleet{}, began, context.Cause(ctx)
@@ -186,7 +186,7 @@ func (f *crews) join(ctx, reporting context.Context) error {
 	var joined atomic.Int64
 	telling, told := context.WithCancel(ctx)
 	var progress sync.WaitGroup
-	progress.Go(func() { f.t.report(telling, "joins", joined.Load) })
+	progress.Go(func() { f.t.report(telling, "joins", joined.Load, goal{count: int64(f.cfg.Procs)}) })
 	defer progress.Wait()
 	defer told()
 	g, joining := errgroup.WithContext(ctx)

@@ -32,6 +32,8 @@ type Joins struct {
 	Window
 	PerSecond float64 `json:"per_second"`
 	Spread            // of one join, in milliseconds
+	// Histogram is of the same.
+	Histogram Histogram `json:"-"`
 }
 
 // MeasureJoins has members join a world of their own, and removes it unless it is to be kept.
@@ -58,6 +60,7 @@ func MeasureJoins(ctx context.Context, cfg JoinsConfig) (result Joins, err error
 	}
 	return Joins{
 		Joins: len(took), Failed: failed, Window: t.window(began, lasted), PerSecond: rate(int64(len(took)), lasted), Spread: spreadOf(took),
+		Histogram: histogramOf(took),
 	}, err
 }
 
@@ -72,7 +75,7 @@ func (t *target) load(ctx context.Context, callers int, count int64, d time.Dura
 	var calling, telling sync.WaitGroup
 	each := make([][]time.Duration, callers)
 	errs := make([]error, callers)
-	telling.Go(func() { t.report(loading, what, done.Load) })
+	telling.Go(func() { t.report(loading, what, done.Load, goal{count, d}) })
 	began := time.Now()
 	for i := range callers {
 		calling.Go(func() {

@@ -39,6 +39,8 @@ type Reports struct {
 	Window
 	PerSecond float64 `json:"per_second"`
 	Spread            // of naming all procs of a session, until the last message is acknowledged, in milliseconds
+	// Histogram is of the same.
+	Histogram Histogram `json:"-"`
 }
 
 // MostMessages of a session are under way at once.
@@ -107,7 +109,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	g.Go(func() error {
 		telling, cancel := context.WithDeadline(loading, until)
 		defer cancel()
-		t.report(telling, "reports", done.Load)
+		t.report(telling, "reports", done.Load, goal{d: cfg.Duration})
 		return nil
 	})
 	err = g.Wait()
@@ -121,6 +123,7 @@ func MeasureReports(ctx context.Context, cfg ReportsConfig) (result Reports, err
 	}
 	return Reports{
 		Procs: cfg.perMessage(), Reports: done.Load(), Window: t.window(began, lasted), PerSecond: rate(done.Load(), lasted), Spread: spreadOf(all),
+		Histogram: histogramOf(all),
 	}, err
 }
 

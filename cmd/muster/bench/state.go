@@ -79,7 +79,7 @@ func MeasureState(ctx context.Context, cfg StateConfig) (result State, err error
 	p := &prober{t: t, world: probed, acked: make(chan struct{}), giveUp: stop}
 	var running sync.WaitGroup
 	running.Go(func() { p.run(probing) })
-	running.Go(func() { t.report(probing, "writes", p.writes.Load) })
+	running.Go(func() { t.report(probing, "writes", p.writes.Load, goal{}) })
 	err = result.measure(probing, cfg, p)
 	stop(nil)
 	running.Wait()
@@ -125,7 +125,7 @@ func (t *target) fill(ctx context.Context, procs int) error {
 	var joined atomic.Int64
 	telling, told := context.WithCancel(ctx)
 	var progress sync.WaitGroup
-	progress.Go(func() { t.report(telling, "joins", joined.Load) })
+	progress.Go(func() { t.report(telling, "joins", joined.Load, goal{count: int64(procs)}) })
 	defer progress.Wait()
 	defer told()
 	for ; procs > 0; procs -= min(procs, stateWorld) {

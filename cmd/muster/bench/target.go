@@ -45,7 +45,7 @@ type Target struct {
 	Servers []string
 	// Connections to its leader.
 	Connections int
-	// Progress gets a line a second; nil = nobody.
+	// Progress is told each second how far it is; nil = nobody.
 	Progress io.Writer
 }
 
@@ -149,6 +149,9 @@ func (t *target) close() error {
 	defer cancel()
 	var errs []error
 	if len(t.worlds) > 0 {
+		if t.Progress != nil {
+			fmt.Fprintln(t.Progress, "removing the members that were made")
+		}
 		errs = append(errs, t.follow(ctx))
 	}
 	var g errgroup.Group
@@ -203,25 +206,6 @@ func (t *target) leave(ctx context.Context, procs []*musterv1.ProcView) error {
 		})
 	}
 	return g.Wait()
-}
-
-// report tells how far a measurement is, each second until ctx ends.
-func (t *target) report(ctx context.Context, what string, done func() int64) {
-	if t.Progress == nil {
-		return
-	}
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	for before := done(); ; {
-		select {
-		case <-tick.C:
-			now := done()
-			fmt.Fprintf(t.Progress, "%d %s, %d in the last second\n", now, what, now-before)
-			before = now
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Window is when something was measured.

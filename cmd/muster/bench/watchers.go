@@ -175,7 +175,9 @@ func (t *target) clients(ctx context.Context, n int) (all []*client.Client, err 
 func (t *target) changes(ctx context.Context, cfg WatchConfig, world string, sent []atomic.Int64, zero time.Time, arrived *atomic.Int64) (made int, err error) {
 	telling, told := context.WithCancel(ctx)
 	var progress sync.WaitGroup
-	progress.Go(func() { t.report(telling, "events delivered", arrived.Load) })
+	progress.Go(func() {
+		t.report(telling, "events delivered", arrived.Load, goal{count: int64(len(sent)) * int64(cfg.Watchers)})
+	})
 	defer progress.Wait()
 	defer told()
 	g, joining := errgroup.WithContext(ctx)
