@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"muster/deploy/fleet"
 	musterv1 "muster/proto/muster/v1"
 )
@@ -34,8 +36,8 @@ type fleetSummary struct {
 	PerSecond     float64 `json:"per_second"` // reports of a proc
 	// Cores is the processors that the three servers used together while all reported.
 	Cores float64 `json:"cores"`
-	// BytesPerProc is of one server, the mean of three: the least bytes of the heap in use (go_memstats_heap_alloc_bytes) that were seen while
-	// all reported, which has some garbage in it, less those before; ResidentPerProc is the same of its resident memory.
+	// BytesPerProc is of one server, the mean of three: what lives on the heap behind all that, less what did before. ResidentPerProc is of its
+	// resident memory, the least that was seen while all reported.
 	BytesPerProc    float64 `json:"bytes_per_proc"`
 	ResidentPerProc float64 `json:"resident_per_proc"`
 }
@@ -72,19 +74,18 @@ func (b *bench) large(ctx context.Context, procs int, duration time.Duration) (f
 
 // usage is what the servers use at a moment: seconds of processors together, and bytes each on average.
 type usage struct {
-	at                  time.Time
-	cpu, heap, resident float64
+	at            time.Time
+	cpu, resident float64
 }
 
 func usageOf(ctx context.Context, f *fleet.Fleet) (u usage, err error) {
 	for _, s := range f.Servers {
-		v, err := s.Metrics(ctx, "process_cpu_seconds_total", "go_memstats_heap_alloc_bytes", "process_resident_memory_bytes")
+		v, err := s.Metrics(ctx, "process_cpu_seconds_total", "process_resident_memory_bytes")
 		if err != nil {
 			return u, err
 		}
 		u.cpu += v[0]
-		u.heap += v[1] / float64(len(f.Servers))
-		u.resident += v[2] / float64(len(f.Servers))
+		u.resident += v[1] / float64(len(f.Servers))
 	}
 	u.at = time.Now()
 	return u, nil
@@ -116,12 +117,12 @@ func watchUsage(ctx context.Context, f *fleet.Fleet) (stop func() []usage) {
 	}
 }
 
-// use is what the servers used for a while: cores together, the least bytes each on average, and the mean of what was resident.
-type use struct{ cores, heap, resident, meanResident float64 }
+// use is what the servers used for a while: cores together, and of what was resident of each on average the least and the mean.
+type use struct{ cores, resident, meanResident float64 }
 
 func useOf(samples []usage, from, to time.Time) (use, error) {
 	var first, last usage
-	seen, least := 0.0, use{heap: math.Inf(1), resident: math.Inf(1)}
+	seen, least := 0.0, use{resident: math.Inf(1)}
 	for _, u := range samples {
 		if u.at.Before(from) || u.at.After(to) {
 			continue
@@ -129,7 +130,7 @@ func useOf(samples []usage, from, to time.Time) (use, error) {
 		if first.at.IsZero() {
 			first = u
 		}
-		last, least.heap, least.resident = u, min(least.heap, u.heap), min(least.resident, u.resident)
+		last, least.resident = u, min(least.resident, u.resident)
 		seen++
 		least.meanResident += (u.resident - least.meanResident) / seen
 	}
@@ -150,20 +151,44 @@ func (u use) micros(perSecond float64) float64 {
 
 // live is what lives on the heaps of the servers, in bytes of one, the mean: see liveHeap.
 func live(ctx context.Context, f *fleet.Fleet) (bytes float64, err error) {
-	for _, s := range f.Servers {
-		of, err := liveHeap(func() (collected, bytes float64, err error) {
-			v, err := s.Metrics(ctx, "go_memstats_last_gc_time_seconds", "go_memstats_heap_alloc_bytes")
+	each := make([]float64, len(f.Servers))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range f.Servers {
+		g.Go(func() (err error) {
+			each[i], err = liveHeap(func() (collected, bytes float64, err error) {
+				v, err := s.Metrics(ctx, "go_memstats_last_gc_time_seconds", "go_memstats_heap_alloc_bytes")
+				if err != nil {
+					return 0, 0, err
+				}
+				return v[0], v[1], nil
+			})
 			if err != nil {
-				return 0, 0, err
+				return fmt.Errorf("the heap of %s: %w", s.Name, err)
 			}
-			return v[0], v[1], nil
+			return nil
 		})
-		if err != nil {
-			return 0, fmt.Errorf("the heap of %s: %w", s.Name, err)
-		}
-		bytes += of / float64(len(f.Servers))
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	for _, of := range each {
+		bytes += of / float64(len(each))
 	}
 	return bytes, nil
+}
+
+// memory is of a server, the mean of three, in bytes.
+type memory struct{ live, resident float64 }
+
+// memoryOf is what there is before anybody joins.
+func memoryOf(ctx context.Context, f *fleet.Fleet) (m memory, err error) {
+	used, err := usageOf(ctx, f)
+	if err != nil {
+		return m, err
+	}
+	m.resident = used.resident
+	m.live, err = live(ctx, f)
+	return m, err
 }
 
 // liveHeap looks at a heap until its garbage has been collected, which comes soon, as each look makes some; and then a few times more, while
@@ -189,9 +214,9 @@ func liveHeap(look func() (collected, bytes float64, err error)) (least float64,
 	return least, nil
 }
 
-// since is what the servers have beyond what they had before for each of so many procs, in bytes of one.
-func (u use) since(before usage, procs int) (heap, resident float64) {
-	return math.Round((u.heap - before.heap) / float64(procs)), math.Round((u.resident - before.resident) / float64(procs))
+// perProc is how much more there is than before, for each of so many procs, in bytes of one.
+func perProc(now, before float64, procs int) float64 {
+	return math.Round((now - before) / float64(procs))
 }
 
 // window is when something was measured, as a last line tells it.
@@ -235,7 +260,7 @@ func (b *bench) fleetOf(ctx context.Context, f *fleet.Fleet, procs int, duration
 // fleet has a large fleet join and report.
 func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration) (fleetSummary, error) {
 	fmt.Printf("== fleet of %d\n", procs)
-	before, err := usageOf(ctx, f)
+	before, err := memoryOf(ctx, f)
 	if err != nil {
 		return fleetSummary{}, err
 	}
@@ -243,9 +268,10 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 	if err != nil {
 		return got.fleetSummary, err
 	}
+	lives, err := live(ctx, f)
 	got.Cores = round(used.cores)
-	got.BytesPerProc, got.ResidentPerProc = used.since(before, procs)
-	return got.fleetSummary, nil
+	got.BytesPerProc, got.ResidentPerProc = perProc(lives, before.live, procs), perProc(used.resident, before.resident, procs)
+	return got.fleetSummary, err
 }
 
 // state has a state saved and restored, and a follower killed and started again over it.
