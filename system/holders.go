@@ -18,6 +18,8 @@ const sweepAtOnce = 4096
 // goneHolders remembers whose session ended in this term, so that another machine need not wait for the lease of a holder that
 // the leader has seen go.
 type goneHolders struct {
+	sweeping sync.Mutex // held by whoever sweeps
+
 	mu   sync.Mutex
 	gone map[identity]struct{}
 }
@@ -43,6 +45,10 @@ func (g *goneHolders) full() bool {
 // sweep forgets those who hold nothing any more, part by part, so that the state is not held for long. Nobody holds it again under the
 // same incarnation.
 func (g *goneHolders) sweep(state State) {
+	if !g.sweeping.TryLock() {
+		return // very many sessions end at once, and one of them does it
+	}
+	defer g.sweeping.Unlock()
 	g.mu.Lock()
 	all := slices.Collect(maps.Keys(g.gone))
 	g.mu.Unlock()

@@ -16,7 +16,7 @@ type Session struct {
 	acked    func(uint64)
 	verdicts func([]*musterv1.Verdict)
 
-	members  []*musterv1.HelloMember
+	members  []*musterv1.HelloMember // from Hello until DeliverOrders
 	reporter *Reporter
 }
 
@@ -107,6 +107,7 @@ func (s *Session) DeliverOrders() {
 	for _, m := range s.members {
 		s.l.orders.Add(m.Proc)
 	}
+	s.members = nil
 }
 
 // Report takes a message; it never blocks. Before a Hello it does nothing. The error is ErrTooMuch.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -46,6 +47,10 @@ func memberOf(p *musterv1.ProcRef) member {
 		role = musterv1.Role_ROLE_WORKER
 	}
 	return member{p.GetWorld(), role, p.GetRank(), p.GetIncarnation()}
+}
+
+func (m member) hello() *musterv1.HelloMember {
+	return &musterv1.HelloMember{Proc: &musterv1.ProcRef{World: m.world, Role: m.role, Rank: m.rank, Incarnation: m.incarnation}}
 }
 
 // NewHub returns a Hub of a node's name without streams. leader says who leads, as far as this node knows; nil if it does not.
@@ -126,7 +131,7 @@ func (h *Hub) enter(s *stream) bool {
 	return true
 }
 
-// speakFor makes s the stream of members, and of no others.
+// speakFor makes s the stream of members, and of no others. Nothing of their message is kept, which is five times as large as what is.
 func (h *Hub) speakFor(s *stream, members []*musterv1.HelloMember) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,17 +139,24 @@ func (h *Hub) speakFor(s *stream, members []*musterv1.HelloMember) {
 		return // it ended while its hello was applied
 	}
 	h.forget(s)
-	s.members = members
-	for _, m := range members {
-		h.speakers[memberOf(m.Proc)] = s
+	s.members = make([]member, len(members))
+	world := ""
+	for i, hello := range members {
+		m := memberOf(hello.Proc)
+		if m.world != world {
+			world = strings.Clone(m.world) // the same text for all of one world, who come one after the other
+		}
+		m.world = world
+		s.members[i] = m
+		h.speakers[m] = s
 	}
 }
 
 // forget takes s's members from it, where no later stream has. Called with mu held.
 func (h *Hub) forget(s *stream) {
 	for _, m := range s.members {
-		if key := memberOf(m.Proc); h.speakers[key] == s {
-			delete(h.speakers, key)
+		if h.speakers[m] == s {
+			delete(h.speakers, m)
 		}
 	}
 }
@@ -155,8 +167,8 @@ func (h *Hub) leave(s *stream) (silent []*musterv1.HelloMember) {
 	defer h.mu.Unlock()
 	h.forget(s)
 	for _, m := range s.members {
-		if h.speakers[memberOf(m.Proc)] == nil {
-			silent = append(silent, m)
+		if h.speakers[m] == nil {
+			silent = append(silent, m.hello())
 		}
 	}
 	delete(h.streams, s)

@@ -33,7 +33,7 @@ type stream struct {
 	end     context.CancelFunc
 	greeted atomic.Bool // a hello was applied
 
-	members []*musterv1.HelloMember // guarded by hub.mu
+	members []member // guarded by hub.mu
 }
 
 // Serve serves one stream until it, its term or the Hub ends. Without a published term here it answers a redirect.
