@@ -36,8 +36,8 @@ type fleetSummary struct {
 	PerSecond     float64 `json:"per_second"` // reports of a proc
 	// Cores is the processors that the three servers used together while all reported.
 	Cores float64 `json:"cores"`
-	// BytesPerProc is of one server, the mean of three: what lives on the heap behind all that, less what did before. ResidentPerProc is of its
-	// resident memory, the least that was seen while all reported.
+	// BytesPerProc is of the server that has most, as the leader does, which has the sessions: the most that lived on its heap while all reported, as of a
+	// collection of garbage, less what did before. ResidentPerProc is of one server, the mean of three: the least of its resident memory.
 	BytesPerProc    float64 `json:"bytes_per_proc"`
 	ResidentPerProc float64 `json:"resident_per_proc"`
 }
@@ -72,20 +72,22 @@ func (b *bench) large(ctx context.Context, procs int, duration time.Duration) (f
 	return fleetOf, stateOf, err
 }
 
-// usage is what the servers use at a moment: seconds of processors together, and bytes each on average.
+// usage is what the servers use at a moment: seconds of processors together, bytes that lived on the heap of the one that has most when garbage was
+// collected last, and resident bytes of each on average.
 type usage struct {
-	at            time.Time
-	cpu, resident float64
+	at                  time.Time
+	cpu, live, resident float64
 }
 
 func usageOf(ctx context.Context, f *fleet.Fleet) (u usage, err error) {
 	for _, s := range f.Servers {
-		v, err := s.Metrics(ctx, "process_cpu_seconds_total", "process_resident_memory_bytes")
+		v, err := s.Metrics(ctx, "process_cpu_seconds_total", "go_gc_heap_live_bytes", "process_resident_memory_bytes")
 		if err != nil {
 			return u, err
 		}
 		u.cpu += v[0]
-		u.resident += v[1] / float64(len(f.Servers))
+		u.live = max(u.live, v[1])
+		u.resident += v[2] / float64(len(f.Servers))
 	}
 	u.at = time.Now()
 	return u, nil
@@ -117,8 +119,9 @@ func watchUsage(ctx context.Context, f *fleet.Fleet) (stop func() []usage) {
 	}
 }
 
-// use is what the servers used for a while: cores together, and of what was resident of each on average the least and the mean.
-type use struct{ cores, resident, meanResident float64 }
+// use is what the servers used for a while: cores together, the most that lived on a heap, and of what was resident of each on average the least and
+// the mean.
+type use struct{ cores, live, resident, meanResident float64 }
 
 func useOf(samples []usage, from, to time.Time) (use, error) {
 	var first, last usage
@@ -130,7 +133,7 @@ func useOf(samples []usage, from, to time.Time) (use, error) {
 		if first.at.IsZero() {
 			first = u
 		}
-		last, least.resident = u, min(least.resident, u.resident)
+		last, least.live, least.resident = u, max(least.live, u.live), min(least.resident, u.resident)
 		seen++
 		least.meanResident += (u.resident - least.meanResident) / seen
 	}
@@ -175,20 +178,6 @@ func live(ctx context.Context, f *fleet.Fleet) (bytes float64, err error) {
 		bytes += of / float64(len(each))
 	}
 	return bytes, nil
-}
-
-// memory is of a server, the mean of three, in bytes.
-type memory struct{ live, resident float64 }
-
-// memoryOf is what there is before anybody joins.
-func memoryOf(ctx context.Context, f *fleet.Fleet) (m memory, err error) {
-	used, err := usageOf(ctx, f)
-	if err != nil {
-		return m, err
-	}
-	m.resident = used.resident
-	m.live, err = live(ctx, f)
-	return m, err
 }
 
 // liveHeap looks at a heap until its garbage has been collected, which comes soon, as each look makes some; and then a few times more, while
@@ -260,7 +249,7 @@ func (b *bench) fleetOf(ctx context.Context, f *fleet.Fleet, procs int, duration
 // fleet has a large fleet join and report.
 func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration time.Duration) (fleetSummary, error) {
 	fmt.Printf("== fleet of %d\n", procs)
-	before, err := memoryOf(ctx, f)
+	before, err := usageOf(ctx, f)
 	if err != nil {
 		return fleetSummary{}, err
 	}
@@ -268,10 +257,9 @@ func (b *bench) fleet(ctx context.Context, f *fleet.Fleet, procs int, duration t
 	if err != nil {
 		return got.fleetSummary, err
 	}
-	lives, err := live(ctx, f)
 	got.Cores = round(used.cores)
-	got.BytesPerProc, got.ResidentPerProc = perProc(lives, before.live, procs), perProc(used.resident, before.resident, procs)
-	return got.fleetSummary, err
+	got.BytesPerProc, got.ResidentPerProc = perProc(used.live, before.live, procs), perProc(used.resident, before.resident, procs)
+	return got.fleetSummary, nil
 }
 
 // state has a state saved and restored, and a follower killed and started again over it.

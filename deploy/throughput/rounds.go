@@ -167,7 +167,11 @@ func (b *bench) ours(ctx context.Context, l load, store string) error {
 // dying measures a fleet some of which die on three servers with the default log store.
 func (b *bench) dying(ctx context.Context, name string) error {
 	return b.play(ctx, roundLimit, nil, func(ctx context.Context, f *fleet.Fleet) error {
-		before, err := memoryOf(ctx, f)
+		before, err := usageOf(ctx, f)
+		if err != nil {
+			return err
+		}
+		lived, err := live(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -183,7 +187,7 @@ func (b *bench) dying(ctx context.Context, name string) error {
 			PerSecond: got.PerSecond, CPU: used.micros(got.PerSecond), Resident: round(used.meanResident / mib), Detection: got.Detection,
 			counts: counts{FalseExpiries: got.FalseExpiries, Undetected: got.Undetected, Brakes: got.Brakes},
 		}
-		kept.HeapOf, kept.ResidentOf = perProc(lives, before.live, roundProcs), perProc(used.resident, before.resident, roundProcs)
+		kept.HeapOf, kept.ResidentOf = perProc(lives, lived, roundProcs), perProc(used.resident, before.resident, roundProcs)
 		b.keep(name, kept)
 		return nil
 	})

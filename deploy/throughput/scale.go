@@ -119,10 +119,6 @@ func (b *bench) scaleOf(ctx context.Context, f *fleet.Fleet, procs int, duration
 		return s, err
 	}
 	fmt.Printf("== fleet of %d\n", procs)
-	lived, err := live(ctx, f)
-	if err != nil {
-		return s, err
-	}
 	from, stop := time.Now(), watchUsage(ctx, f)
 	select {
 	case <-time.After(idle):
@@ -137,13 +133,9 @@ func (b *bench) scaleOf(ctx context.Context, f *fleet.Fleet, procs int, duration
 	if err != nil {
 		return s, err
 	}
-	lives, err := live(ctx, f)
-	if err != nil {
-		return s, err
-	}
 	s = scaled{
 		procs: procs, perSecond: got.PerSecond, cores: round(used.cores), p99: got.P99Commit, detection: got.Detection.P50, detections: got.Detection.P99,
-		heap: perProc(lives, lived, procs), resident: perProc(used.resident, before.resident, procs),
+		heap: perProc(used.live, before.live, procs), resident: perProc(used.resident, before.resident, procs),
 		falsely: got.FalseExpiries, undetected: got.Undetected, brakes: got.Brakes,
 	}
 	if got.PerSecond > 0 {
@@ -276,8 +268,8 @@ way through which %g %% of them, drawn at random, are not reported any more. The
 
 * CPU a report is that of the three servers together, less what they use in the five seconds before anybody joins; cores is all that they use.
   With few procs little is left for a report to cost, and what runs besides shows: a figure that is not above 0 is less than idle servers vary by.
-* Heap and resident memory are of one server, the mean of three, less what there was before: what lives on the heap once all that is over, and
-  the least resident memory that was seen while all reported. With few procs it is mostly what any server needs once it has something to do.
+* Heap is what lives on that of the leader while all report, as of a collection of garbage; resident memory is of one server, the mean of three, the
+  least that was seen while all reported. Both are less what there was before. With few procs it is mostly what any server needs once it has something to do.
 * Commit is from sending a report of all procs of a session until a majority of the servers has it on its disk and that is acknowledged.
 * Detection is from the end of a dead proc's lease, which began when the last report was sent that named it and was acknowledged, until one
   who watches the cluster has heard that it expired.

@@ -120,11 +120,11 @@ func TestUseOf(t *testing.T) {
 	zero := time.Now()
 	var samples []usage
 	for i, cpu := range []float64{0, 50, 51, 53, 90} {
-		samples = append(samples, usage{at: zero.Add(time.Duration(i) * time.Second), cpu: cpu, resident: 200 + cpu})
+		samples = append(samples, usage{at: zero.Add(time.Duration(i) * time.Second), cpu: cpu, live: 100 - cpu, resident: 200 + cpu})
 	}
 	used, err := useOf(samples, zero.Add(time.Second), zero.Add(3*time.Second))
 	require.NoError(t, err)
-	require.Equal(t, use{cores: 1.5, resident: 250, meanResident: 200 + (50+51+53)/3.0}, used)
+	require.Equal(t, use{cores: 1.5, live: 50, resident: 250, meanResident: 200 + (50+51+53)/3.0}, used)
 	require.InDelta(t, 750, used.micros(2000), 0)
 	require.Zero(t, used.micros(0))
 	require.InDelta(t, 3, perProc(used.resident, 150, 40), 0, "rounded")

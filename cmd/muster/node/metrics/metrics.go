@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,9 @@ func New(version string, take func() *Sample) *Metrics {
 		}
 	}
 	m.own.MustRegister(info, m.commands, m.bytes, m.committed, m.stored, m.refused, m.requests, m.broken, newReader(take))
-	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// go_gc_heap_live_bytes: what lives on the heap, without what is yet to be collected.
+	live := collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)})
+	m.runtime.MustRegister(collectors.NewGoCollector(live), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
