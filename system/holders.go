@@ -18,7 +18,7 @@ const sweepAtOnce = 4096
 // goneHolders remembers whose session ended in this term, so that another machine need not wait for the lease of a holder that
 // the leader has seen go.
 type goneHolders struct {
-	sweeping sync.Mutex // held by whoever sweeps
+	sweeping sync.Mutex // held by whoever makes room
 
 	mu   sync.Mutex
 	gone map[identity]struct{}
@@ -42,13 +42,18 @@ func (g *goneHolders) full() bool {
 	return len(g.gone) >= maxGone
 }
 
+// makeRoom sweeps where there is no room for others. Where very many sessions end at once, one of them does it.
+func (g *goneHolders) makeRoom(state State) {
+	g.sweeping.Lock()
+	defer g.sweeping.Unlock()
+	if g.full() {
+		g.sweep(state)
+	}
+}
+
 // sweep forgets those who hold nothing any more, part by part, so that the state is not held for long. Nobody holds it again under the
 // same incarnation.
 func (g *goneHolders) sweep(state State) {
-	if !g.sweeping.TryLock() {
-		return // very many sessions end at once, and one of them does it
-	}
-	defer g.sweeping.Unlock()
 	g.mu.Lock()
 	all := slices.Collect(maps.Keys(g.gone))
 	g.mu.Unlock()

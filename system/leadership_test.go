@@ -104,7 +104,8 @@ func TestDeliver_DueOrders(t *testing.T) {
 			Confirm: &musterv1.Confirm{Proc: p, HighestOrder: sessions.orders[0].Id},
 		}}}})
 		require.NoError(t, err)
-		s.DeliverOrders()
+		again, _, _ := open(t, f, p)
+		again.DeliverOrders()
 		synctest.Wait()
 		require.Len(t, sessions.orders, 2, "confirmed")
 		f.cancel()

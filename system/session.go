@@ -139,9 +139,7 @@ func (s *Session) Answer(ctx context.Context, a *musterv1.Answers) (*musterv1.Ou
 
 // Close tells the term that the session has ended and that nobody speaks for these members any more.
 func (s *Session) Close(silent []*musterv1.HelloMember) {
-	if s.l.gone.full() {
-		s.l.gone.sweep(s.l.state)
-	}
+	s.l.gone.makeRoom(s.l.state)
 	s.l.gone.ended(silent)
 	s.l.routes.End(silent)
 }

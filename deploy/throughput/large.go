@@ -36,8 +36,8 @@ type fleetSummary struct {
 	PerSecond     float64 `json:"per_second"` // reports of a proc
 	// Cores is the processors that the three servers used together while all reported.
 	Cores float64 `json:"cores"`
-	// BytesPerProc is of the server that has most, as the leader does, which has the sessions: the most that lived on its heap while all reported, as of a
-	// collection of garbage, less what did before. ResidentPerProc is of one server, the mean of three: the least of its resident memory.
+	// BytesPerProc is of the server that has most, as the leader does, which has the sessions: the most that lived on its heap while all reported, as of the
+	// last collection of garbage (which may be from when the last few joined), less what did before. ResidentPerProc is of one server, the mean of three: the least of its resident memory.
 	BytesPerProc    float64 `json:"bytes_per_proc"`
 	ResidentPerProc float64 `json:"resident_per_proc"`
 }

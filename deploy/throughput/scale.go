@@ -268,8 +268,9 @@ way through which %g %% of them, drawn at random, are not reported any more. The
 
 * CPU a report is that of the three servers together, less what they use in the five seconds before anybody joins; cores is all that they use.
   With few procs little is left for a report to cost, and what runs besides shows: a figure that is not above 0 is less than idle servers vary by.
-* Heap is what lives on that of the leader while all report, as of a collection of garbage; resident memory is of one server, the mean of three, the
-  least that was seen while all reported. Both are less what there was before. With few procs it is mostly what any server needs once it has something to do.
+* Heap is what lives on that of the leader while all report, as of the last collection of garbage, which may be from when the last few joined;
+  resident memory is of one server, the mean of three, the least that was seen while all reported. Both are less what there was before. With few
+  procs it is mostly what any server needs once it has something to do.
 * Commit is from sending a report of all procs of a session until a majority of the servers has it on its disk and that is acknowledged.
 * Detection is from the end of a dead proc's lease, which began when the last report was sent that named it and was acknowledged, until one
   who watches the cluster has heard that it expired.

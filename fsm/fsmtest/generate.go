@@ -28,7 +28,7 @@ type Generator struct {
 	obedient, ending int
 }
 
-// NewGenerator starts a cluster with small tables, so that they overflow. One history in four begins with the rules of an earlier
+// NewGenerator starts a cluster with small tables, so that they overflow. One history in three begins with the rules of an earlier
 // version and may go over to the present ones.
 func NewGenerator(seed uint64) *Generator {
 	g := &Generator{Machine: NewMachine(), rng: rand.New(rand.NewPCG(seed, 1))}

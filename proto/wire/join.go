@@ -19,7 +19,7 @@ func (w *Writer) entry(e *musterv1.Entry) {
 	w.Number(5, uint64(e.GetWallMs()))
 	for _, c := range e.GetCommands() {
 		at := w.Begin()
-		if body, ok := c.GetBody().(*musterv1.Command_Join); ok && body != nil && body.Join != nil {
+		if body, ok := c.GetBody().(*musterv1.Command_Join); ok && body != nil && body.Join != nil && len(body.Join.Earlier) == 0 {
 			w.known(c)
 			inside := w.Begin()
 			w.joinRequest(body.Join)
@@ -62,7 +62,7 @@ func (r *Reader) entry(e *musterv1.Entry) {
 
 func (w *Writer) joinRequest(j *musterv1.JoinRequest) {
 	w.known(j)
-	w.Fault = w.Fault || len(j.GetEarlier()) > 0 // few have them
+	w.Fault = w.Fault || len(j.GetEarlier()) > 0 // these are seldom
 	w.Text(1, j.GetWorld())
 	w.Number(2, uint64(j.GetRole()))
 	w.Number(3, uint64(j.GetRank()))

@@ -47,6 +47,7 @@ func usual(t testing.TB) map[string]proto.Message {
 		"entry of nothing":  &musterv1.Entry{},
 		"entry before 1970": &musterv1.Entry{StampNs: -1, WallMs: math.MinInt64},
 		"entry of all sorts": &musterv1.Entry{Commands: []*musterv1.Command{
+			commandOf(&musterv1.JoinRequest{World: "w", Earlier: []uint64{1, 1 << 60}}),
 			{Body: &musterv1.Command_Tick{Tick: &musterv1.Tick{}}}, commandOf(request), commandOf(&musterv1.JoinRequest{}), {},
 			{Body: (*musterv1.Command_Join)(nil)},
 			{Body: &musterv1.Command_Leave{Leave: wiretest.Fill(t, &musterv1.LeaveRequest{})}}, wiretest.Unknown(&musterv1.Command{}), commandOf(request),
@@ -68,7 +69,6 @@ func unusual(t testing.TB) map[string]proto.Message {
 	wiretest.Unknown(place.Proc)
 	return map[string]proto.Message{
 		"earlier":               wiretest.Fill(t, &musterv1.JoinRequest{}),
-		"earlier in an entry":   &musterv1.Entry{Commands: []*musterv1.Command{commandOf(request), commandOf(&musterv1.JoinRequest{Earlier: []uint64{1, 1 << 60}})}},
 		"unknown in a request":  wiretest.Unknown(proto.CloneOf(request)),
 		"unknown in a response": wiretest.Unknown(proto.CloneOf(response)),
 		"unknown in a place":    place,

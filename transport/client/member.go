@@ -75,7 +75,8 @@ const mostEarlier = 256
 func (m *Member) become(now membership) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if before := cmp.Or(m.joined.GetProc().GetIncarnation(), m.cfg.Incarnation); before != 0 && before != now.GetProc().GetIncarnation() {
+	before := cmp.Or(m.joined.GetProc().GetIncarnation(), m.cfg.Incarnation)
+	if m.saysWhatItHolds() && before != 0 && before != now.GetProc().GetIncarnation() {
 		m.earlier = append(m.earlier[max(0, len(m.earlier)+1-mostEarlier):], before)
 	}
 	m.joined = now.JoinResponse
@@ -267,8 +268,9 @@ func (m *Member) rejoin(expired bool) error {
 	}
 	<-m.membershipSlot
 	if expired && RefusalOf(err).GetReason() == musterv1.Reason_REASON_STALE {
-		// Between the verdict and the join somebody else has become what this member was.
-		return &Ended{Kind: musterv1.Verdict_KIND_SUPERSEDED, Proc: m.Proc()}
+		// Between the verdict and the join somebody else has become what this member was, or a state was restored that may know it: the next session
+		// hears which.
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("joining again: %w", err)
@@ -285,13 +287,16 @@ func (m *Member) rejoin(expired bool) error {
 // restored, and know the member as what it was then.
 func (m *Member) rejoinRequest() *musterv1.JoinRequest {
 	req := m.cfg.request()
-	if m.host != nil || m.cfg.Incarnation != 0 {
+	if m.saysWhatItHolds() {
 		m.mu.Lock()
 		req.Incarnation, req.Earlier = m.joined.GetProc().GetIncarnation(), slices.Clone(m.earlier)
 		m.mu.Unlock()
 	}
 	return req
 }
+
+// saysWhatItHolds: it is a host, or a program that a host has started.
+func (m *Member) saysWhatItHolds() bool { return m.host != nil || m.cfg.Incarnation != 0 }
 
 func (m *Member) poke() {
 	select {

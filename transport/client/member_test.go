@@ -214,6 +214,57 @@ func TestMember_NamesItsEarlierIncarnations(t *testing.T) {
 	}
 }
 
+// Expired, and then refused as stale: somebody else has become what this member was, or the state was restored in between. The next session hears which.
+func TestMember_StaleBehindExpiry(t *testing.T) {
+	for name, verdict := range map[string]musterv1.Verdict_Kind{"superseded": musterv1.Verdict_KIND_SUPERSEDED, "restored": musterv1.Verdict_KIND_REJOIN} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t, "n1")
+				n1 := f.nodes["n1"]
+				joins := 0
+				n1.join = func(req *musterv1.JoinRequest) (*musterv1.JoinResponse, error) {
+					switch joins++; joins {
+					case 1:
+						return joined(req, 501), nil
+					case 2:
+						return nil, rpcstatus.Error(&musterv1.Refusal{Reason: musterv1.Reason_REASON_STALE, Message: "newer", Number: 800})
+					}
+					return joined(req, 801), nil
+				}
+				f.lead("n1", 100, 2, "n1")
+				hellos := 0
+				n1.session = func(s *fakeSession) error {
+					return s.serve(100, 2, func(message *musterv1.SessionRequest) error {
+						if message.GetHello() == nil {
+							return nil
+						}
+						switch hellos++; hellos {
+						case 1:
+							return s.verdict(me(501), musterv1.Verdict_KIND_EXPIRED, 0)
+						case 2:
+							return s.verdict(me(501), verdict, 0)
+						}
+						return nil
+					})
+				}
+				m := joinW(t, f.client(t, "n1"), MemberConfig{})
+				time.Sleep(10 * time.Second)
+				if verdict == musterv1.Verdict_KIND_REJOIN {
+					require.NoError(t, m.Err())
+					require.Equal(t, uint64(801), m.Incarnation())
+					require.NoError(t, m.Leave(t.Context()))
+					return
+				}
+				<-m.Done()
+				var ended *Ended
+				require.ErrorAs(t, m.Err(), &ended)
+				require.Equal(t, verdict, ended.Kind)
+				require.Equal(t, 2, joins, "who is superseded takes nothing back")
+			})
+		})
+	}
+}
+
 // Superseded, ended, unknown: the member ends, with a typed error.
 func TestMember_VerdictsThatEnd(t *testing.T) {
 	for kind, text := range map[musterv1.Verdict_Kind]string{
