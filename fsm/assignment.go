@@ -70,8 +70,11 @@ func (s *State) holds(j *musterv1.JoinRequest, present *record) bool {
 	if j.Incarnation == 0 {
 		return false
 	}
-	return j.Incarnation == present.incarnation || s.core.MachineVersion >= earlierVersion && slices.Contains(j.Earlier, present.incarnation)
+	return j.Incarnation == present.incarnation || s.knowsEarlier() && slices.Contains(j.Earlier, present.incarnation)
 }
+
+// knowsEarlier: all nodes follow rules by which a host is known that was something else in a history that a restore has undone.
+func (s *State) knowsEarlier() bool { return s.core.MachineVersion >= earlierVersion }
 
 // mayHost holds what depends on the world.
 func (s *State) mayHost(w *world, j *musterv1.JoinRequest, m member) *musterv1.Outcome {
@@ -449,7 +452,7 @@ func (s *State) lostRanks(hm *musterv1.HelloMember) {
 		a := rec.assigned()
 		running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
 		if running && !held[rank] && a.Order <= hm.GetHighestOrder() {
-			s.rankEnded(w, slot, rec, &musterv1.Exit{Failure: "its host does not run it any more"})
+			s.rankEnded(w, slot, rec, notRun())
 			if s.worlds[w.rec.World] != w {
 				return
 			}
@@ -457,3 +460,23 @@ func (s *State) lostRanks(hm *musterv1.HelloMember) {
 	}
 	s.stopIfFailed(w)
 }
+
+// lostRun fails a rank that its host, one of hosts, has accepted and of which it holds another run alone, of a history that a restore has undone.
+func (s *State) lostRun(other *musterv1.HeldRank, held []*musterv1.HeldRank, hosts map[member]uint64) {
+	m := memberOf(other.GetProc())
+	slot, rec := s.lookup(m)
+	a := rec.assigned()
+	running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
+	if !running || a.Order == other.GetOrder() {
+		return
+	}
+	w := s.worlds[m.world]
+	highest, speaks := hosts[hostOf(w, m.rank)]
+	if !speaks || a.Order > highest || slices.ContainsFunc(held, func(r *musterv1.HeldRank) bool { return r.GetOrder() == a.Order }) {
+		return
+	}
+	s.rankEnded(w, slot, rec, notRun())
+	s.stopIfFailed(w)
+}
+
+func notRun() *musterv1.Exit { return &musterv1.Exit{Failure: "its host does not run it any more"} }

@@ -197,6 +197,7 @@ func compareActors(a, b *musterv1.FailedActor) int {
 // applyHello opens a session: a report of all it lists, and a confirmation of what each has accepted.
 func (s *State) applyHello(h *musterv1.Hello) *musterv1.Outcome {
 	var verdicts []*musterv1.Verdict
+	hosts := map[member]uint64{} // those that speak here, and the highest order each has accepted
 	for _, hm := range h.Members {
 		if h.Epoch != s.core.Epoch {
 			verdicts = append(verdicts, &musterv1.Verdict{Proc: hm.Proc, Kind: musterv1.Verdict_KIND_REJOIN})
@@ -209,6 +210,7 @@ func (s *State) applyHello(h *musterv1.Hello) *musterv1.Outcome {
 		s.confirm(hm.Proc, hm.HighestOrder, hm.MasterPort)
 		if hm.Proc.GetRole() == musterv1.Role_ROLE_HOST {
 			s.lostRanks(hm)
+			hosts[memberOf(hm.Proc)] = hm.GetHighestOrder()
 		}
 	}
 	for _, r := range h.Ranks {
@@ -217,6 +219,9 @@ func (s *State) applyHello(h *musterv1.Hello) *musterv1.Outcome {
 		}
 		if v := s.heldRank(r); v != nil {
 			verdicts = append(verdicts, v)
+		}
+		if s.knowsEarlier() {
+			s.lostRun(r, h.Ranks, hosts)
 		}
 	}
 	return told(verdicts)

@@ -19,8 +19,8 @@ func newStateRestore(c *cli) *cobra.Command {
 		Long: `Replace the state by a saved one; - is standard input.
 
 Everything that the cluster knows now is replaced. Procs that are in the file and still run go on, as new incarnations where they have joined by
-themselves. What runs and is not in the file is ended. What is in the file and does not run any more, for example since its agent was started again,
-has ended.
+themselves. What runs and is not in the file is ended. What is in the file and does not run any more, for example since it or its agent was started
+again, has ended.
 
 It takes as long as it has to while the file is read on; --timeout bounds the whole where it is given.`,
 		Example: "  muster state restore muster.state",
