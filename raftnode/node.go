@@ -191,7 +191,12 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
-// takeSnapshots asks for a snapshot whenever enough log was applied.
+// restPerSnapshot is for how long no snapshot is taken behind one, in the times that it took. A large state takes seconds of a processor and of the disk:
+// with a million procs, 4 MiB of log between snapshots and 8,000 joins a second, three nodes on two cores wrote snapshots and nothing else, and
+// heartbeats came too late.
+const restPerSnapshot = 3
+
+// takeSnapshots asks for a snapshot whenever enough log was applied, and not before it is due: see restPerSnapshot.
 func (n *Node) takeSnapshots() {
 	const pause = 10 * time.Second // after one that was declined, or failed
 	for {
@@ -203,13 +208,15 @@ func (n *Node) takeSnapshots() {
 		if !n.applier.isFull() { // it was said again while the last snapshot was written
 			continue
 		}
+		began := time.Now()
 		err := n.await(n.ctx, func() error { return n.raft.Load().Snapshot().Error() })
-		if err == nil || n.ctx.Err() != nil {
-			continue
+		rest := restPerSnapshot * time.Since(began)
+		if err != nil && n.ctx.Err() == nil {
+			n.logger.Warn("no snapshot now", "error", err)
+			rest = pause
 		}
-		n.logger.Warn("no snapshot now", "error", err)
 		select {
-		case <-time.After(pause):
+		case <-time.After(rest):
 			signal(n.applier.full)
 		case <-n.ctx.Done():
 			return

@@ -102,6 +102,20 @@ func TestSnapshot_OneForEach(t *testing.T) {
 	})
 }
 
+// TestSnapshot_Paced: where a snapshot takes long and the log grows quickly, a quarter of the time goes into snapshots, and not all of it.
+func TestSnapshot_Paced(t *testing.T) {
+	var written atomic.Int32
+	cfg := compacting
+	cfg.Nodes = 1
+	cfg.Machine = func(string) raftnode.StateMachine { return &slowlyWritten{written: &written} }
+	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
+		for began := time.Now(); time.Since(began) < 20*writingTime; time.Sleep(writingTime / 5) {
+			write(t, c, strings.Repeat("x", 64<<10))
+		}
+		require.InDelta(t, 5, written.Load(), 1)
+	})
+}
+
 // A deposed leader has entries that nobody committed, and the log of the others no longer reaches back to where they differ. It
 // installs the snapshot and goes on; Raft alone would install it for ever.
 func TestSnapshot_DivergentFollowerInstallsOnce(t *testing.T) {

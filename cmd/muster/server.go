@@ -75,7 +75,7 @@ The flags on timeouts are what a new cluster starts with; later the state has th
 	flags.StringVar(&f.profile, "profile", raftnode.Profiles[0].Name, "how far apart the nodes are, which --election-timeout follows from; the same on each node: "+
 		strings.Join(profiles, " or "))
 	flags.DurationVar(&f.timeout, "election-timeout", 0, "silence after which the others elect a new leader, the same on each node (default: that of --profile)")
-	flags.Int64Var(&f.snapshotBytes, "snapshot-bytes", raftnode.DefaultSnapshotBytes, "log written between snapshots")
+	flags.Int64Var(&f.snapshotBytes, "snapshot-bytes", raftnode.DefaultSnapshotBytes, "log written between snapshots; more where a snapshot takes long, which is then a quarter of the time")
 	flags.Int64Var(&f.minFree, "min-free", 0, fmt.Sprintf("bytes that should be free on the disk of --data-dir: below it a leader refuses what is new "+
 		"(default: 4 times --snapshot-bytes, at least %d; -1 = never)", raftnode.DefaultMinFree))
 	f.settings.register(flags)

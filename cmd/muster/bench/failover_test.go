@@ -236,6 +236,9 @@ func TestFleet_CountsWhoIsGone(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, left.GetRemoved())
 	code, _, errs := c.Muster("cluster", "transfer-leader")
+	for ctx.Err() == nil && strings.Contains(errs, "leadership transfer timeout") { // on a machine that has no time for it
+		code, _, errs = c.Muster("cluster", "transfer-leader")
+	}
 	require.Zero(t, code, errs)
 	require.NoError(t, <-done)
 	require.Positive(t, f.Returns)
