@@ -450,8 +450,7 @@ func (s *State) lostRanks(hm *musterv1.HelloMember) {
 	for rank := from; rank < to; rank++ {
 		slot, rec := s.lookup(member{w.rec.World, musterv1.Role_ROLE_WORKER, rank})
 		a := rec.assigned()
-		running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
-		if running && !held[rank] && a.Order <= hm.GetHighestOrder() {
+		if isUnderWay(a) && !held[rank] && a.Order <= hm.GetHighestOrder() {
 			s.rankEnded(w, slot, rec, notRun())
 			if s.worlds[w.rec.World] != w {
 				return
@@ -466,8 +465,7 @@ func (s *State) lostRun(other *musterv1.HeldRank, held []*musterv1.HeldRank, hos
 	m := memberOf(other.GetProc())
 	slot, rec := s.lookup(m)
 	a := rec.assigned()
-	running := a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
-	if !running || a.Order == other.GetOrder() {
+	if !isUnderWay(a) || a.Order == other.GetOrder() {
 		return
 	}
 	w := s.worlds[m.world]
@@ -477,6 +475,11 @@ func (s *State) lostRun(other *musterv1.HeldRank, held []*musterv1.HeldRank, hos
 	}
 	s.rankEnded(w, slot, rec, notRun())
 	s.stopIfFailed(w)
+}
+
+// isUnderWay: a host has accepted it, and has not said that it has ended.
+func isUnderWay(a *musterv1.Assignment) bool {
+	return a.GetState() == musterv1.Assignment_STATE_ACCEPTED || a.GetState() == musterv1.Assignment_STATE_STARTED
 }
 
 func notRun() *musterv1.Exit { return &musterv1.Exit{Failure: "its host does not run it any more"} }

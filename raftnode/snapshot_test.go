@@ -80,12 +80,18 @@ func (f slowFrozen) WriteTo(w io.Writer) (int64, error) {
 	return f.Frozen.WriteTo(w)
 }
 
-// TestSnapshot_OneForEach: what is applied while a snapshot is written does not have another one taken at once, unless it is enough for that.
-func TestSnapshot_OneForEach(t *testing.T) {
-	var written atomic.Int32
+// writingSlowly is one node, which counts the snapshots that it has written.
+func writingSlowly(written *atomic.Int32) raftnodetest.Config {
 	cfg := compacting
 	cfg.Nodes = 1
-	cfg.Machine = func(string) raftnode.StateMachine { return &slowlyWritten{written: &written} }
+	cfg.Machine = func(string) raftnode.StateMachine { return &slowlyWritten{written: written} }
+	return cfg
+}
+
+// TestSnapshot_OneForEach: what is applied while a snapshot is written does not have another one taken at once, unless it is enough for that.
+func TestSnapshot_OneForEach(t *testing.T) {
+	written := &atomic.Int32{}
+	cfg := writingSlowly(written)
 	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
 		for range 2 {
 			before := written.Load()
@@ -104,10 +110,8 @@ func TestSnapshot_OneForEach(t *testing.T) {
 
 // TestSnapshot_Paced: where a snapshot takes long and the log grows quickly, a quarter of the time goes into snapshots, and not all of it.
 func TestSnapshot_Paced(t *testing.T) {
-	var written atomic.Int32
-	cfg := compacting
-	cfg.Nodes = 1
-	cfg.Machine = func(string) raftnode.StateMachine { return &slowlyWritten{written: &written} }
+	written := &atomic.Int32{}
+	cfg := writingSlowly(written)
 	inCluster(t, cfg, func(t *testing.T, c *raftnodetest.Cluster) {
 		for began := time.Now(); time.Since(began) < 20*writingTime; time.Sleep(writingTime / 5) {
 			write(t, c, strings.Repeat("x", 64<<10))

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"muster/deploy/fleet"
 	musterv1 "muster/proto/muster/v1"
 )
@@ -37,7 +35,8 @@ type fleetSummary struct {
 	// Cores is the processors that the three servers used together while all reported.
 	Cores float64 `json:"cores"`
 	// BytesPerProc is of the server that has most, as the leader does, which has the sessions: the most that lived on its heap while all reported, as of the
-	// last collection of garbage (which may be from when the last few joined), less what did before. ResidentPerProc is of one server, the mean of three: the least of its resident memory.
+	// last collection of garbage (which may be from when the last few joined), less what did before.
+	// ResidentPerProc is of one server, the mean of three: the least of its resident memory.
 	BytesPerProc    float64 `json:"bytes_per_proc"`
 	ResidentPerProc float64 `json:"resident_per_proc"`
 }
@@ -154,28 +153,18 @@ func (u use) micros(perSecond float64) float64 {
 
 // live is what lives on the heaps of the servers, in bytes of one, the mean: see liveHeap.
 func live(ctx context.Context, f *fleet.Fleet) (bytes float64, err error) {
-	each := make([]float64, len(f.Servers))
-	g, ctx := errgroup.WithContext(ctx)
-	for i, s := range f.Servers {
-		g.Go(func() (err error) {
-			each[i], err = liveHeap(func() (collected, bytes float64, err error) {
-				v, err := s.Metrics(ctx, "go_memstats_last_gc_time_seconds", "go_memstats_heap_alloc_bytes")
-				if err != nil {
-					return 0, 0, err
-				}
-				return v[0], v[1], nil
-			})
+	for _, s := range f.Servers {
+		of, err := liveHeap(func() (collected, bytes float64, err error) {
+			v, err := s.Metrics(ctx, "go_memstats_last_gc_time_seconds", "go_memstats_heap_alloc_bytes")
 			if err != nil {
-				return fmt.Errorf("the heap of %s: %w", s.Name, err)
+				return 0, 0, err
 			}
-			return nil
+			return v[0], v[1], nil
 		})
-	}
-	if err := g.Wait(); err != nil {
-		return 0, err
-	}
-	for _, of := range each {
-		bytes += of / float64(len(each))
+		if err != nil {
+			return 0, fmt.Errorf("the heap of %s: %w", s.Name, err)
+		}
+		bytes += of / float64(len(f.Servers))
 	}
 	return bytes, nil
 }

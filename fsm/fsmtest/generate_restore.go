@@ -16,12 +16,21 @@ type file struct {
 	trailer *musterv1.SnapshotTrailer
 }
 
+// fileOf saves a state.
+func fileOf(s *fsm.State) (*file, error) {
+	b, err := Encode(s)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{}
+	f.records, f.header, f.trailer = Records(b)
+	return f, nil
+}
+
 // restoreStep saves the state, or restores what was saved, often with something wrong.
 func (g *Generator) restoreStep() fsm.Applied {
 	if g.saved == nil || g.rng.IntN(3) == 0 {
-		if b, err := Encode(g.State); err == nil { // no restore is staged
-			f := &file{}
-			f.records, f.header, f.trailer = Records(b)
+		if f, err := fileOf(g.State); err == nil { // no restore is staged
 			g.saved = f
 		}
 		return fsm.Applied{}

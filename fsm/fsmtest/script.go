@@ -199,15 +199,9 @@ func (s *script) line(line string) (string, error) {
 	return s.print(s.Append(e)), nil
 }
 
-func (s *script) save(name string) error {
-	b, err := Encode(s.State)
-	if err != nil {
-		return err
-	}
-	f := &file{}
-	f.records, f.header, f.trailer = Records(b)
-	s.saved[name] = f
-	return nil
+func (s *script) save(name string) (err error) {
+	s.saved[name], err = fileOf(s.State)
+	return err
 }
 
 func (s *script) restore(name string) (string, error) {
